@@ -1,0 +1,142 @@
+package metal
+
+import (
+	"net/mail"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/metalward/metalward/internal/fault"
+)
+
+// ResourcePool is a set of machines that people are granted rights on.
+type ResourcePool struct {
+	ID                int64
+	Name, Description string
+}
+
+// Zone is an availability grouping of machines.
+type Zone struct {
+	ID                int64
+	Name, Description string
+}
+
+// The pool and zone that exist from the start and cannot be deleted. Source: MAAS API 2.0.
+const (
+	DefaultPoolID int64 = 0
+	DefaultZoneID int64 = 1
+)
+
+// ValidateNamed checks the name of a pool, zone or fabric. Kinds: Invalid on "name".
+func ValidateNamed(name string) error {
+	if name == "" {
+		return fault.Field("name", "This field is required.")
+	}
+	if !ValidName(name) {
+		return fault.Field("name", "Use letters, digits, blanks, '.', '_' and '-', at most 256.")
+	}
+	return nil
+}
+
+// User is a person who may log in.
+type User struct {
+	ID       int64
+	Name     string
+	Email    string
+	Admin    bool
+	Disabled bool
+	Epoch    int64 // raised to end every session and key check at once
+	Created  time.Time
+}
+
+var userRE = regexp.MustCompile(`^[a-z0-9A-Z][a-z0-9A-Z@.+_-]{0,149}$`)
+
+// MinPasswordLength is the shortest password accepted, in characters. Source: NIST SP 800-63B section 5.1.1.2
+// asks for at least 8; the hardening requirements ask for 12.
+const MinPasswordLength = 12
+
+// MaxPasswordLength bounds the work of hashing, in bytes.
+const MaxPasswordLength = 1024
+
+// ValidateUser checks a user's name, e-mail address and new password. Kinds: Invalid.
+func ValidateUser(name, email, password string) error {
+	bad := fault.Fields{}
+	if name == "" {
+		bad.Add("username", "This field is required.")
+	} else if !userRE.MatchString(name) {
+		bad.Add("username", "Use letters, digits and @ . + - _ only, at most 150 characters.")
+	}
+	if email != "" {
+		if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+			bad.Add("email", "Enter a valid email address.")
+		}
+	}
+	bad.AddErr("password", ValidatePassword(password))
+	return bad.Err()
+}
+
+// ValidatePassword checks a new password's length. Kinds: Invalid without a field.
+func ValidatePassword(p string) error {
+	if len([]rune(p)) < MinPasswordLength {
+		return fault.New(fault.Invalid, "Use at least %d characters.", MinPasswordLength)
+	}
+	if len(p) > MaxPasswordLength {
+		return fault.New(fault.Invalid, "Use at most %d bytes.", MaxPasswordLength)
+	}
+	return nil
+}
+
+// APIKey is a user's three-part key: the secret exists only as a hash.
+type APIKey struct {
+	ID          int64
+	UserID      int64
+	Name        string
+	ConsumerKey string
+	TokenKey    string
+	SecretHash  string // SHA-256 of the token secret, hex
+	Created     time.Time
+	LastUsed    time.Time
+}
+
+// Session is a browser's login. Only the hash of its cookie is stored.
+type Session struct {
+	Hash     string
+	UserID   int64
+	Epoch    int64 // the user's epoch at login
+	Address  string
+	Created  time.Time
+	LastSeen time.Time
+	Expires  time.Time
+}
+
+// SSHKey is a user's public key, placed on machines that he deploys.
+type SSHKey struct {
+	ID     int64
+	UserID int64
+	Key    string // one line, authorized_keys format without options
+}
+
+// ParseSSHKey checks and normalizes a public key: one line, no options, no second key behind it.
+// Kinds: Invalid on "key".
+func ParseSSHKey(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if len(text) > 16<<10 || strings.ContainsAny(text, "\r\n\x00") {
+		return "", fault.Field("key", "Enter one public key on a single line.")
+	}
+	key, comment, options, _, err := ssh.ParseAuthorizedKey([]byte(text))
+	if err != nil || len(options) > 0 {
+		return "", fault.Field("key", "Invalid SSH public key; paste the content of a file such as ~/.ssh/id_ed25519.pub.")
+	}
+	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	if comment != "" {
+		line += " " + strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f {
+				return -1
+			}
+			return r
+		}, comment)
+	}
+	return line, nil
+}

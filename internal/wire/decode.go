@@ -1,0 +1,21 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/metalward/metalward/internal/fault"
+)
+
+// Decode reads a JSON message strictly. Kinds: Invalid for unknown fields, wrong types and trailing bytes.
+func Decode(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fault.New(fault.Invalid, "The message is not what version %d of the protocol has: %v.", Protocol, err)
+	}
+	if dec.More() {
+		return fault.New(fault.Invalid, "The message has bytes after its end.")
+	}
+	return nil
+}
