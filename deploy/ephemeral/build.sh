@@ -52,27 +52,7 @@ fi
 
 # --- packages --------------------------------------------------------------
 
-# candidate PACKAGE: the version apt would install.
-candidate() {
-	apt-cache policy "$1" | sed -n 's/^  Candidate: //p'
-}
-
-# fetch PACKAGE VERSION: prints the path of the .deb, from the cache if it is
-# there. The digest is checked against the signed archive index either way.
-fetch() {
-	want=$(apt-cache show "$1=$2" | sed -n 's/^SHA256: //p' | head -n 1)
-	[ -n "$want" ] || die "cannot find $1 $2 in the package index: run apt-get update"
-	deb=$cache/$want.deb
-	if ! echo "$want  $deb" | sha256sum -c --status 2>/dev/null; then
-		note "downloading $1 $2"
-		mkdir -p "$work/dl"
-		(cd "$work/dl" && rm -f ./*.deb &&
-			apt-get -q -o APT::Sandbox::User=root download "$1=$2" >&2) || die "cannot download $1"
-		mv "$work"/dl/*.deb "$deb"
-		echo "$want  $deb" | sha256sum -c --status || die "cannot use $1: digest differs from the index"
-	fi
-	echo "$deb"
-}
+. "$here/packages.sh"
 
 . /etc/os-release
 case ${ID:-} in
@@ -97,7 +77,7 @@ ipxever=$(candidate ipxe)
 
 stamp=$({
 	sha256sum <"$work/init"
-	sha256sum <"$here/build.sh"
+	cat "$here/build.sh" "$here/packages.sh" | sha256sum
 	echo "$kpkgs $kver ipxe $ipxever zstd $level"
 } | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ] &&
@@ -140,8 +120,9 @@ mkdir -p "$dest"
 for m in $modules; do
 	# -D prints what would be inserted, dependencies first; built-in modules
 	# print "builtin", unknown ones fail.
-	modprobe -d "$base" -S "$release" -D "$m" 2>/dev/null || note "no module $m in this kernel"
+	modprobe -d "$base" -S "$release" -D "$m" 2>/dev/null || echo "$m" >>"$work/missing"
 done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | sort -u >"$work/list"
+[ ! -s "$work/missing" ] || note "not in this kernel:" $(cat "$work/missing")
 [ -s "$work/list" ] || die "cannot select modules: modprobe listed none"
 while read -r file; do
 	rel=${file#*/lib/modules/"$release"/}
