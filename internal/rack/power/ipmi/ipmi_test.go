@@ -1,0 +1,203 @@
+package ipmi
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/rack/power"
+	"github.com/metalward/metalward/internal/rack/power/powertest"
+)
+
+// with returns a copy of p with settings changed: name, value, name, value.
+func with(p metal.PowerParameters, nameValue ...string) metal.PowerParameters {
+	p = maps.Clone(p)
+	for i := 0; i < len(nameValue); i += 2 {
+		p[nameValue[i]] = nameValue[i+1]
+	}
+	return p
+}
+
+// silent is an address where nobody answers.
+func silent(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c.LocalAddr().String()
+}
+
+func TestConformanceSimulator(t *testing.T) {
+	for _, su := range []suite{suite17, suite3} {
+		t.Run(fmt.Sprintf("suite %d", su.id), func(t *testing.T) {
+			t.Parallel()
+			powertest.Run(t, func(t *testing.T) *powertest.BMC {
+				return startBMC(t, &testBMC{suites: []suite{su}, privilege: 3}).fixture(t)
+			})
+		})
+	}
+}
+
+func query(t *testing.T, p metal.PowerParameters) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := New().Do(ctx, power.Request{Action: metal.ActionQuery, Parameters: power.NewParameters(p)})
+	return err
+}
+
+func TestCredentialsAndSuites(t *testing.T) {
+	kg := []byte("0123456789abcdefghij")
+	both := []suite{suite17, suite3}
+	tests := []struct {
+		name    string
+		suites  []suite
+		kg      []byte
+		changes []string
+		kind    fault.Kind
+		says    string // "" means success
+	}{
+		{"auto takes 17", both, nil, nil, 0, ""},
+		{"auto falls back to 3", []suite{suite3}, nil, nil, 0, ""},
+		{"17 is strict", []suite{suite3}, nil, []string{"cipher_suite_id", "17"}, fault.Invalid, "cipher_suite_id"},
+		{"3 when asked", []suite{suite3}, nil, []string{"cipher_suite_id", "3"}, 0, ""},
+		{"0 never", both, nil, []string{"cipher_suite_id", "0"}, fault.Invalid, "17 and 3"},
+		{"K_g", both, kg, []string{"k_g", string(kg)}, 0, ""},
+		{"K_g in hex", both, kg, []string{"k_g", fmt.Sprintf("0x%x", kg)}, 0, ""},
+		{"K_g wrong", both, kg, []string{"k_g", "another key"}, fault.Forbidden, "k_g"},
+		{"K_g missing", both, kg, nil, fault.Forbidden, "k_g"},
+		{"user unknown", both, nil, []string{"power_user", "nobody"}, fault.Forbidden, "power_user"},
+		{"privilege too high", both, nil, []string{"privilege_level", "ADMIN"}, fault.Forbidden, "privilege_level"},
+		{"password too long", both, nil, []string{"power_pass", strings.Repeat("x", 21)}, fault.Invalid, "power_pass"},
+		{"no address", both, nil, []string{"power_address", ""}, fault.Invalid, "power_address"},
+		{"bad port", both, nil, []string{"power_address", "127.0.0.1:0"}, fault.Invalid, "power_address"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := startBMC(t, &testBMC{suites: tt.suites, kg: tt.kg, privilege: 3})
+			err := query(t, with(b.parameters(), tt.changes...))
+			if tt.says == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !fault.Is(err, tt.kind) || !strings.Contains(fault.Message(err), tt.says) {
+				t.Errorf("got %v (%v); want %v that says %q", err, fault.KindOf(err), tt.kind, tt.says)
+			}
+		})
+	}
+}
+
+// TestConformanceOpenIPMI runs the suite against OpenIPMI's simulator: C code that knows nothing of Go.
+func TestConformanceOpenIPMI(t *testing.T) {
+	program, err := exec.LookPath("ipmi_sim")
+	if err != nil {
+		t.Skip("ipmi_sim (Debian package openipmi) is not installed")
+	}
+	powertest.Run(t, func(t *testing.T) *powertest.BMC {
+		dir := t.TempDir()
+		// The chassis program is all of the machine: two files hold its power and boot device.
+		chassis := filepath.Join(dir, "chassis.sh")
+		write := func(name, text string, mode os.FileMode) {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write("power", "0", 0o600)
+		write("boot", "none", 0o600)
+		write("chassis.sh", `#!/bin/sh
+cd "`+dir+`" || exit 1
+shift
+if [ "$1" = get ]; then
+  shift
+  for what in "$@"; do echo "$what:$(cat "$what")"; done
+elif [ "$1" = set ]; then
+  case "$2" in power|boot) echo "$3" > "$2.new" && mv "$2.new" "$2" ;; shutdown) echo 0 > power ;; esac
+fi
+`, 0o700)
+		free, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := strconv.Itoa(free.LocalAddr().(*net.UDPAddr).Port)
+		_ = free.Close()
+		auths := ""
+		for _, level := range []string{"callback", "user", "operator", "admin"} {
+			auths += "    allowed_auths_" + level + " none md2 md5 straight\n"
+		}
+		write("lan.conf", `name "test"
+set_working_mc 0x20
+  startlan 1
+    addr 127.0.0.1 `+port+`
+    priv_limit admin
+`+auths+`    guid a123456789abcdefa123456789abcdef
+  endlan
+  chassis_control "`+chassis+` 0x20"
+  user 1 true "" "test" user 10 none md2 md5 straight
+  user 2 true "`+testUser+`" "secret" admin 10 none md2 md5 straight
+`, 0o600)
+		write("sim.emu", `mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr
+sel_enable 0x20 1000 0x0a
+mc_enable 0x20
+`, 0o600)
+		if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(program, "-c", filepath.Join(dir, "lan.conf"), "-f", filepath.Join(dir, "sim.emu"), "-s", filepath.Join(dir, "state"), "-n")
+		cmd.Dir = dir
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+
+		read := func(name string) string {
+			b, _ := os.ReadFile(filepath.Join(dir, name))
+			return strings.TrimSpace(string(b))
+		}
+		// Debian 12's ipmi_sim knows suite 3 but not 17, which also exercises the fall-back against C code.
+		good := metal.PowerParameters{"power_address": "127.0.0.1:" + port, "power_user": testUser, "power_pass": "secret", "privilege_level": "ADMIN"}
+		for range 50 { // until it listens
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			_, err = New().Do(ctx, power.Request{Action: metal.ActionQuery, Parameters: power.NewParameters(good)})
+			cancel()
+			if err == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err != nil {
+			t.Fatalf("ipmi_sim does not answer: %v", err)
+		}
+		return &powertest.BMC{
+			Driver: New(), Good: good, Secret: "secret-never-in-good",
+			WrongPassword: with(good, "power_pass", "wrong battery"),
+			Unreachable:   with(good, "power_address", silent(t)),
+			Power:         func() bool { return read("power") == "1" },
+			SetPower:      func(on bool) { write("power", map[bool]string{true: "1", false: "0"}[on], 0o600) },
+			Boot: func() metal.BootDevice {
+				switch read("boot") {
+				case "pxe":
+					return metal.BootNetwork
+				case "default": // all that ipmi_sim keeps of disk
+					return metal.BootDisk
+				}
+				return metal.BootKeep
+			},
+		}
+	})
+}
