@@ -27,6 +27,7 @@ func (t NodeType) String() string {
 // Machine is a server that Metalward commissions and deploys. Its interfaces, disks and hardware details are
 // nouns of their own, kept beside it.
 type Machine struct {
+	ID          int64 // internal number, for joins and order
 	SystemID    string
 	Hostname    string
 	Description string
@@ -47,8 +48,12 @@ type Machine struct {
 	TPM          string
 	Hardware     HardwareInfo
 
-	PowerType  string // empty until known
-	PowerState PowerState
+	PowerType string // empty until known
+	// PowerParameters are those that are not secret; the secret ones are sealed in the store.
+	PowerParameters PowerParameters
+	PowerState      PowerState
+	PowerChecked    time.Time // when a BMC last answered or failed to
+	RackID          string    // the rack that serves it: set when it boots on that rack's VLAN
 	// PowerError is what the last power command or query complained about; empty when it worked.
 	PowerError string
 

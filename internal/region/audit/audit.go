@@ -1,0 +1,169 @@
+// Package audit is the trail: every call that changes something, every denial and every failed login, chained
+// by hashes so that a later change shows.
+//
+// An event is appended inside the transaction that it describes. A Sealer gives events their place in the
+// chain of this region within a second, and signs a checkpoint for each batch. Verify walks the chain and
+// names the first row that does not fit. What the chain cannot show by itself is the loss of its newest end
+// together with the checkpoints: export it for that.
+package audit
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/store"
+)
+
+// MaxDetail bounds each text of an event's detail, in bytes: enough for a reason, too little to fill a disk.
+const MaxDetail = 512
+
+// Clean bounds an event's texts and drops control characters, so that it is safe on a terminal and in a log.
+func Clean(e metal.AuditEvent) metal.AuditEvent {
+	e.Principal, e.Target, e.Source = metal.Printable(e.Principal, 256), metal.Printable(e.Target, 256), metal.Printable(e.Source, 64)
+	e.RequestID = metal.Printable(e.RequestID, 64)
+	detail := make(map[string]string, len(e.Detail))
+	for k, v := range e.Detail {
+		detail[metal.Printable(k, 64)] = metal.Printable(v, MaxDetail)
+	}
+	e.Detail = detail
+	e.Time = e.Time.UTC().Truncate(time.Microsecond) // as the store keeps it
+	return e
+}
+
+// chain is the hash of an event after its predecessor's.
+func chain(prev string, e metal.AuditEvent) string {
+	e.Hash = ""
+	body, err := json.Marshal(e) // field order is that of the struct, map keys are sorted
+	if err != nil {
+		panic("cannot encode an audit event: " + err.Error())
+	}
+	h := sha256.New()
+	h.Write([]byte(prev + "\n"))
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// statement is the text that a checkpoint's signature covers.
+func statement(c store.Checkpoint) []byte {
+	return fmt.Appendf(nil, "metalward trail v1\n%s\n%d\n%s\n%d\n", c.Region, c.Sequence, c.Hash, c.Time.UnixMicro())
+}
+
+// sealBatch bounds one sealing transaction.
+const sealBatch = 5000
+
+// Seal chains the region's events that are not sealed yet and signs a checkpoint. It returns how many.
+// Only the gate calls it, in a transaction of its own.
+func Seal(t *store.Tx, region string, key ed25519.PrivateKey, now time.Time) (int, error) {
+	rows, err := t.UnsealedAudit(region, sealBatch)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	seq, hash, err := t.AuditHead(region)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range rows {
+		seq++
+		r.Sequence = seq
+		hash = chain(hash, r.AuditEvent)
+		if err := t.SealAudit(r.ID, seq, hash); err != nil {
+			return 0, err
+		}
+	}
+	c := store.Checkpoint{Region: region, Sequence: seq, Time: now.UTC().Truncate(time.Microsecond), Hash: hash}
+	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, statement(c)))
+	return len(rows), t.AddCheckpoint(c)
+}
+
+// Broken is the error of a trail that was changed. Row is the number of the first row that does not fit.
+type Broken struct {
+	Region string
+	Row    int64 // place in the chain
+	Reason string
+}
+
+// Error says which row and why.
+func (b *Broken) Error() string {
+	return fmt.Sprintf("the trail of region %s is broken at row %d: %s", b.Region, b.Row, b.Reason)
+}
+
+// Verify checks every region's chain and checkpoints. It returns the number of sealed rows that fit; a chain
+// that does not is a *Broken.
+func Verify(ctx context.Context, r *store.Reader, public ed25519.PublicKey) (n int64, err error) {
+	var regions []string
+	if err := r.View(ctx, func(v *store.View) (err error) { regions, err = v.AuditRegions(); return err }); err != nil {
+		return 0, err
+	}
+	for _, region := range regions {
+		err := r.View(ctx, func(v *store.View) error {
+			points, err := v.Checkpoints(region)
+			if err != nil {
+				return err
+			}
+			seq, hash := int64(0), ""
+			for {
+				rows, err := v.AuditChain(region, seq, sealBatch)
+				if err != nil {
+					return err
+				}
+				if len(rows) == 0 {
+					break
+				}
+				for _, row := range rows {
+					if row.Sequence != seq+1 {
+						return &Broken{region, seq + 1, fmt.Sprintf("the row is missing or doubled; the next one is %d", row.Sequence)}
+					}
+					if want := chain(hash, row.AuditEvent); want != row.Hash {
+						return &Broken{region, row.Sequence, "its content was changed"}
+					}
+					seq, hash = row.Sequence, row.Hash
+					for len(points) > 0 && points[0].Sequence == seq {
+						sig, err := base64.StdEncoding.DecodeString(points[0].Signature)
+						if err != nil || points[0].Hash != hash || !ed25519.Verify(public, statement(points[0]), sig) {
+							return &Broken{region, seq, "its checkpoint does not fit or is not signed by this instance"}
+						}
+						points = points[1:]
+					}
+					n++
+				}
+			}
+			if len(points) > 0 {
+				return &Broken{region, seq + 1, fmt.Sprintf("a checkpoint says that the chain had %d rows", points[len(points)-1].Sequence)}
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Loop calls seal once a second until the context ends, and a last time then.
+func Loop(ctx context.Context, log *slog.Logger, seal func(context.Context) (int, error)) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			if _, err := seal(last); err != nil {
+				log.ErrorContext(last, "cannot seal the trail", "error", err)
+			}
+			return
+		case <-tick.C:
+			if _, err := seal(ctx); err != nil && ctx.Err() == nil {
+				log.ErrorContext(ctx, "cannot seal the trail", "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,296 @@
+// Package gate is the one door for change. A mutating call names its action and hands over a function; the
+// gate authorizes, opens the write transaction, and writes exactly one audit event: success inside the same
+// transaction, a denial or failure in one of its own.
+//
+// Nothing else holds the store's Writer, so there is no way around. Inside, a call must Require the action on
+// each object that it changes; the store records what was touched, before and after, and Do refuses to commit
+// unless everything touched is covered by what was required.
+package gate
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/audit"
+	"github.com/metalward/metalward/internal/region/store"
+)
+
+// Gate is the door. Safe for concurrent use.
+type Gate struct {
+	region string
+	r      *store.Reader
+	w      *store.Writer
+	log    *slog.Logger
+	now    func() time.Time
+	key    ed25519.PrivateKey
+	noise  *noise
+	// changed is told, after commit, which objects a call touched.
+	changed func([]authz.Target)
+}
+
+// Config is what a gate is made of.
+type Config struct {
+	Region string // system id of this region controller: whose chain its events join
+	Reader *store.Reader
+	Writer *store.Writer
+	Log    *slog.Logger
+	Now    func() time.Time
+	// Key signs the trail's checkpoints.
+	Key ed25519.PrivateKey
+	// Changed is called after every commit with the objects that were touched; it must not block.
+	Changed func([]authz.Target)
+}
+
+// New makes a gate. It is the only user of the Writer.
+func New(c Config) *Gate {
+	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	if g.changed == nil {
+		g.changed = func([]authz.Target) {}
+	}
+	return g
+}
+
+// Call is a mutating call under way.
+type Call struct {
+	ctx       context.Context
+	principal authz.Principal
+	action    authz.Action
+	now       time.Time
+	tx        *store.Tx
+	passed    []authz.Target
+	target    authz.Target // first required: what the trail names
+	note      map[string]string
+	after     []func()
+}
+
+// Tx is the write transaction.
+func (c *Call) Tx() *store.Tx { return c.tx }
+
+// Now is the time of the call, the same throughout, with the store's precision.
+func (c *Call) Now() time.Time { return c.now }
+
+// Principal is who calls.
+func (c *Call) Principal() authz.Principal { return c.principal }
+
+// Require checks the call's action on an object. Kinds: Forbidden, or NotFound where existence is private.
+func (c *Call) Require(t authz.Target) error {
+	if c.target.Noun == "" {
+		c.target = t
+	}
+	if err := authz.Decide(c.principal, c.action, t).Err(t); err != nil {
+		return &denied{err}
+	}
+	c.passed = append(c.passed, t)
+	return nil
+}
+
+// Can reports whether the principal may take the call's action on an object, without covering it.
+func (c *Call) Can(t authz.Target) bool { return authz.Decide(c.principal, c.action, t) == authz.Allow }
+
+// Note adds a detail to the audit event. Never a secret.
+func (c *Call) Note(key, value string) { c.note[key] = value }
+
+// After runs fn once the call has committed: waking a worker, telling a rack. It must not block.
+func (c *Call) After(fn func()) { c.after = append(c.after, fn) }
+
+// denied marks a refusal by policy, so that the trail tells it from other failures.
+type denied struct{ error }
+
+func (d *denied) Unwrap() error { return d.error }
+
+// Do runs fn as a mutating call. fn may run more than once and has no side effects but through the Call.
+// Errors are those of fn; Forbidden or NotFound from Require; Internal if fn touched what it did not require.
+func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error) error {
+	var c *Call
+	err := g.w.Do(ctx, func(tx *store.Tx) error {
+		c = g.call(ctx, action)
+		c.tx = tx
+		return fn(c)
+	}, func(tx *store.Tx) error {
+		if err := c.covered(); err != nil {
+			return err
+		}
+		return tx.AppendAudit(g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil))
+	})
+	if c == nil { // the transaction did not even start
+		c = g.call(ctx, action)
+	}
+	if err != nil {
+		g.record(ctx, c, err)
+		return err
+	}
+	touched := make([]authz.Target, 0, len(c.tx.Touches()))
+	for _, t := range c.tx.Touches() {
+		touched = append(touched, t.Target)
+	}
+	g.changed(touched)
+	for _, fn := range c.after {
+		fn()
+	}
+	return nil
+}
+
+func (g *Gate) call(ctx context.Context, action authz.Action) *Call {
+	return &Call{ctx: ctx, principal: authz.From(ctx), action: action, now: g.now().UTC().Truncate(time.Microsecond), note: map[string]string{}}
+}
+
+// covered holds what was touched against what was required.
+func (c *Call) covered() error {
+	for _, t := range c.tx.Touches() {
+		if !authz.MayTouch(c.action, t.Noun) {
+			return fmt.Errorf("cannot commit %s: it changed %s, a noun that its action does not declare", c.action, t.Target)
+		}
+		if !covers(c.passed, t) {
+			return fmt.Errorf("cannot commit %s: it changed %s in pool %d, which it did not require", c.action, t.Target, t.Pool)
+		}
+	}
+	if len(c.passed) == 0 {
+		return fmt.Errorf("cannot commit %s: it required nothing", c.action)
+	}
+	return nil
+}
+
+// covers reports whether one of the required objects is the touched one: same noun, id and pool. A required
+// object without an id stands for those that the call creates in that pool.
+func covers(passed []authz.Target, t store.Touch) bool {
+	for _, p := range passed {
+		if p.Noun == t.Noun && p.Pool == t.Pool && (p.ID == t.ID || p.ID == "" && t.Created) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Gate) event(c *Call, o authz.Origin, outcome string, err error) metal.AuditEvent {
+	e := metal.AuditEvent{Region: g.region, Time: c.now, Principal: c.principal.String(), Action: string(c.action), Target: c.target.String(),
+		Outcome: outcome, Source: o.Source, RequestID: o.RequestID, Detail: c.note}
+	if err != nil {
+		e.Detail = map[string]string{"error": fault.Message(err)}
+		for k, v := range c.note {
+			e.Detail[k] = v
+		}
+	}
+	return audit.Clean(e)
+}
+
+// record writes the audit event of a call that did not commit. The noise of strangers is bounded.
+func (g *Gate) record(ctx context.Context, c *Call, cause error) {
+	if errors.Is(cause, context.Canceled) && ctx.Err() != nil {
+		cause = fault.New(fault.Unavailable, "The caller went away.")
+	}
+	outcome := metal.OutcomeFailed
+	var d *denied
+	if errors.As(cause, &d) || fault.Is(cause, fault.Unauthenticated) {
+		outcome = metal.OutcomeDenied
+	}
+	e := g.event(c, authz.OriginFrom(ctx), outcome, cause)
+	if c.principal.Kind == authz.Anonymous || c.principal.Kind == "" {
+		var write bool
+		if e, write = g.noise.filter(e); !write {
+			return
+		}
+	}
+	g.append(ctx, e)
+}
+
+// append writes events in a transaction of their own, even if the caller is gone.
+func (g *Gate) append(ctx context.Context, events ...metal.AuditEvent) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := g.w.Do(ctx, func(tx *store.Tx) error {
+		for _, e := range events {
+			if err := tx.AppendAudit(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(*store.Tx) error { return nil })
+	if err != nil {
+		g.log.ErrorContext(ctx, "cannot write audit event", "error", err, "events", len(events))
+	}
+}
+
+// Security records an event that changes nothing but that an operator should see, such as a key sent in
+// clear. Kind is a constant; detail must hold no secret. Events of anonymous sources are bounded.
+func (g *Gate) Security(ctx context.Context, kind string, detail map[string]string) {
+	c := g.call(ctx, authz.SecurityEvent)
+	c.Note("event", kind)
+	for k, v := range detail {
+		c.Note(k, v)
+	}
+	e := g.event(c, authz.OriginFrom(ctx), metal.OutcomeDenied, nil)
+	if c.principal.Kind == authz.Anonymous || c.principal.Kind == "" {
+		var write bool
+		if e, write = g.noise.filter(e); !write {
+			return
+		}
+	}
+	g.append(ctx, e)
+	g.log.WarnContext(ctx, "security event", "kind", kind, "source", e.Source, "target", e.Target)
+}
+
+// Run seals the trail and writes due summaries of noise until the context ends.
+func (g *Gate) Run(ctx context.Context) {
+	audit.Loop(ctx, g.log, func(ctx context.Context) (int, error) {
+		if due := g.noise.due(g.now()); len(due) > 0 {
+			g.append(ctx, due...)
+		}
+		return g.Seal(ctx)
+	})
+}
+
+// Seal chains what is not chained yet and returns how many events that were.
+func (g *Gate) Seal(ctx context.Context) (n int, err error) {
+	// Looking first costs a reader nothing; an empty write transaction would cost the writer.
+	var waiting []store.AuditRow
+	if err := g.r.View(ctx, func(v *store.View) (err error) { waiting, err = v.UnsealedAudit(g.region, 1); return err }); err != nil || len(waiting) == 0 {
+		return 0, err
+	}
+	err = g.w.Do(ctx, func(tx *store.Tx) (err error) {
+		n, err = audit.Seal(tx, g.region, g.key, g.now())
+		return err
+	}, func(*store.Tx) error { return nil })
+	return n, err
+}
+
+// Viewing is a read under way.
+type Viewing struct {
+	*store.View
+	principal authz.Principal
+	action    authz.Action
+	now       time.Time
+}
+
+// Principal is who reads.
+func (v *Viewing) Principal() authz.Principal { return v.principal }
+
+// Now is the time of the read.
+func (v *Viewing) Now() time.Time { return v.now }
+
+// Require checks the read's action on an object. Kinds: Forbidden, or NotFound where existence is private.
+func (v *Viewing) Require(t authz.Target) error {
+	return authz.Decide(v.principal, v.action, t).Err(t)
+}
+
+// View runs fn as a read. A read of lists of objects that are everybody's to see requires nothing of its own
+// inside, so the action is checked here against the noun alone; reads of machines use Require or
+// authz.Machines.
+func (g *Gate) View(ctx context.Context, action authz.Action, fn func(*Viewing) error) error {
+	p := authz.From(ctx)
+	if !authz.May(p, action) {
+		return authz.Deny.Err(authz.Target{})
+	}
+	return g.r.View(ctx, func(v *store.View) error {
+		return fn(&Viewing{View: v, principal: p, action: action, now: g.now().UTC().Truncate(time.Microsecond)})
+	})
+}

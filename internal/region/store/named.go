@@ -1,0 +1,89 @@
+package store
+
+import (
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/metal"
+)
+
+func scanPool(scan func(...any) error) (p metal.ResourcePool, err error) {
+	err = scan(&p.ID, &p.Name, &p.Description)
+	return p, err
+}
+
+// Pools lists all resource pools by name.
+func (v *View) Pools() ([]metal.ResourcePool, error) {
+	return all(v, scanPool, "SELECT id, name, description FROM pools ORDER BY name")
+}
+
+// Pool returns a resource pool. Kinds: NotFound.
+func (v *View) Pool(id int64) (metal.ResourcePool, error) {
+	return one(v, authz.NounPool, scanPool, "SELECT id, name, description FROM pools WHERE id = ?", id)
+}
+
+// PoolByName returns a resource pool. Kinds: NotFound.
+func (v *View) PoolByName(name string) (metal.ResourcePool, error) {
+	return one(v, authz.NounPool, scanPool, "SELECT id, name, description FROM pools WHERE name = ?", name)
+}
+
+// PoolTarget is a pool as the object of an action.
+func PoolTarget(id int64) authz.Target { return authz.Target{Noun: authz.NounPool, ID: authz.ID(id)} }
+
+// AddPool inserts a pool and sets its ID. Kinds: Conflict when the name is taken.
+func (t *Tx) AddPool(p *metal.ResourcePool) (err error) {
+	p.ID, err = t.insert("INSERT INTO pools (name, description) VALUES (?, ?)", p.Name, p.Description)
+	t.touch(PoolTarget(p.ID), true)
+	return err
+}
+
+// PutPool updates a pool.
+func (t *Tx) PutPool(p metal.ResourcePool) error {
+	t.touch(PoolTarget(p.ID), false)
+	_, err := t.exec("UPDATE pools SET name = ?, description = ? WHERE id = ?", p.Name, p.Description, p.ID)
+	return err
+}
+
+// DeletePool deletes an empty pool. Kinds: Conflict while machines are in it.
+func (t *Tx) DeletePool(id int64) error {
+	t.touch(PoolTarget(id), false)
+	_, err := t.exec("DELETE FROM pools WHERE id = ?", id)
+	return err
+}
+
+func scanZone(scan func(...any) error) (z metal.Zone, err error) {
+	err = scan(&z.ID, &z.Name, &z.Description)
+	return z, err
+}
+
+// Zones lists all zones by name.
+func (v *View) Zones() ([]metal.Zone, error) {
+	return all(v, scanZone, "SELECT id, name, description FROM zones ORDER BY name")
+}
+
+// ZoneByName returns a zone. Kinds: NotFound.
+func (v *View) ZoneByName(name string) (metal.Zone, error) {
+	return one(v, authz.NounZone, scanZone, "SELECT id, name, description FROM zones WHERE name = ?", name)
+}
+
+// ZoneTarget is a zone as the object of an action.
+func ZoneTarget(id int64) authz.Target { return authz.Target{Noun: authz.NounZone, ID: authz.ID(id)} }
+
+// AddZone inserts a zone and sets its ID. Kinds: Conflict when the name is taken.
+func (t *Tx) AddZone(z *metal.Zone) (err error) {
+	z.ID, err = t.insert("INSERT INTO zones (name, description) VALUES (?, ?)", z.Name, z.Description)
+	t.touch(ZoneTarget(z.ID), true)
+	return err
+}
+
+// PutZone updates a zone.
+func (t *Tx) PutZone(z metal.Zone) error {
+	t.touch(ZoneTarget(z.ID), false)
+	_, err := t.exec("UPDATE zones SET name = ?, description = ? WHERE id = ?", z.Name, z.Description, z.ID)
+	return err
+}
+
+// DeleteZone deletes an empty zone. Kinds: Conflict while machines are in it.
+func (t *Tx) DeleteZone(id int64) error {
+	t.touch(ZoneTarget(id), false)
+	_, err := t.exec("DELETE FROM zones WHERE id = ?", id)
+	return err
+}

@@ -1,0 +1,52 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/secret"
+)
+
+// Secret returns a sealed secret; false when there is none of this name.
+func (v *View) Secret(ref secret.Ref) ([]byte, bool, error) {
+	var sealed []byte
+	err := v.row("SELECT sealed FROM secrets WHERE ref = ?", string(ref)).Scan(&sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, false, nil
+	}
+	return sealed, err == nil, err
+}
+
+// PutSecret stores a sealed secret that belongs to an object.
+func (t *Tx) PutSecret(of authz.Target, ref secret.Ref, sealed []byte, now time.Time) error {
+	t.touch(of, false)
+	_, err := t.exec(`INSERT INTO secrets (ref, sealed, created, updated) VALUES (?, ?, ?, ?)
+		ON CONFLICT (ref) DO UPDATE SET sealed = excluded.sealed, updated = excluded.updated`, string(ref), sealed, micros(now), micros(now))
+	return err
+}
+
+// DeleteSecret removes a secret of an object.
+func (t *Tx) DeleteSecret(of authz.Target, ref secret.Ref) error {
+	t.touch(of, false)
+	_, err := t.exec("DELETE FROM secrets WHERE ref = ?", string(ref))
+	return err
+}
+
+// Setting returns a site setting's JSON value; false when it has its default.
+func (v *View) Setting(name string) (string, bool, error) {
+	var s string
+	err := v.row("SELECT value FROM settings WHERE name = ?", name).Scan(&s)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return s, err == nil, err
+}
+
+// PutSetting stores a site setting's JSON value.
+func (t *Tx) PutSetting(name, value string) error {
+	t.touch(authz.Target{Noun: authz.NounSetting, ID: name}, false)
+	_, err := t.exec("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+	return err
+}

@@ -1,0 +1,319 @@
+// Package store is the only SQL. It keeps every noun in SQLite (embedded, the default) or PostgreSQL, behind
+// one set of methods that both engines run.
+//
+// Open returns a Reader and a Writer. Writing is a capability: the composition root gives the Writer to the
+// gate and to nobody else. A write transaction records every object that it touches, before and after, and
+// the gate refuses to commit what was not authorized.
+//
+// Statements are written with "?"; for PostgreSQL they are rewritten to $n. Times are UTC microseconds.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+)
+
+type dialect int
+
+const (
+	sqliteDialect dialect = iota
+	pgDialect
+)
+
+// Reader runs read transactions. Safe for concurrent use.
+type Reader struct {
+	db *sql.DB
+	d  dialect
+}
+
+// Writer runs write transactions. Safe for concurrent use: SQLite has one writer at a time, PostgreSQL runs
+// them serializable and repeats those that collide.
+type Writer struct {
+	db *sql.DB
+	d  dialect
+}
+
+// Open opens the database that dsn names: a postgres:// URL, or a path of an SQLite file, and brings its
+// schema up to date. The SQLite file is made with mode 0600 by the state folder's 0700 and the process's umask.
+func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
+	var read, write *sql.DB
+	d, err := sqliteDialect, error(nil)
+	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		d = pgDialect
+		if read, err = sql.Open("pgx", dsn); err == nil {
+			read.SetMaxOpenConns(16)
+			read.SetMaxIdleConns(16)
+			write = read
+		}
+	} else {
+		read, write, err = openSQLite(dsn)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open database: %w", err)
+	}
+	if err := migrate(ctx, write, d); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
+	}
+	return &Reader{read, d}, &Writer{write, d}, nil
+}
+
+// openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one
+// writes; synchronous=FULL makes a commit survive a power cut.
+func openSQLite(path string) (read, write *sql.DB, err error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=cache_size(-16000)"
+	base := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + pragmas
+	if write, err = sql.Open("sqlite", base+"&_txlock=immediate"); err != nil {
+		return nil, nil, err
+	}
+	write.SetMaxOpenConns(1)
+	if err := write.Ping(); err != nil { // makes the file, so that readers find it
+		return nil, nil, err
+	}
+	if read, err = sql.Open("sqlite", base+"&_pragma=query_only(1)"); err != nil {
+		return nil, nil, err
+	}
+	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8)
+	return read, write, nil
+}
+
+// Close closes the database.
+func (r *Reader) Close() error { return r.db.Close() }
+
+// Close closes the database.
+func (w *Writer) Close() error { return w.db.Close() }
+
+// View runs fn in a read transaction: everything it reads is of one moment.
+func (r *Reader) View(ctx context.Context, fn func(*View) error) error {
+	opts := &sql.TxOptions{ReadOnly: true}
+	if r.d == pgDialect {
+		opts.Isolation = sql.LevelRepeatableRead
+	}
+	tx, err := r.db.BeginTx(ctx, opts)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	return fn(&View{ctx: ctx, tx: tx, d: r.d})
+}
+
+// retries bounds how often a transaction that collided with another is run again.
+const retries = 10
+
+// Do runs fn in a write transaction and commits if both fn and check agree. fn may run several times, so it has
+// no side effects but through the Tx; check sees what was touched.
+func (w *Writer) Do(ctx context.Context, fn func(*Tx) error, check func(*Tx) error) error {
+	for attempt := 0; ; attempt++ {
+		err := w.once(ctx, fn, check)
+		if err == nil || !collided(err) || attempt == retries {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(attempt+1) * 5 * time.Millisecond):
+		}
+	}
+}
+
+func (w *Writer) once(ctx context.Context, fn, check func(*Tx) error) error {
+	opts := &sql.TxOptions{}
+	if w.d == pgDialect {
+		opts.Isolation = sql.LevelSerializable
+	}
+	sqlTx, err := w.db.BeginTx(ctx, opts)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { _ = sqlTx.Rollback() }()
+	tx := &Tx{View: View{ctx: ctx, tx: sqlTx, d: w.d}}
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := check(tx); err != nil {
+		return err
+	}
+	if err := sqlTx.Commit(); err != nil {
+		return fmt.Errorf("cannot commit: %w", err)
+	}
+	return nil
+}
+
+// View is a read transaction. Its methods are spread over this package, one file per noun.
+type View struct {
+	ctx context.Context
+	tx  *sql.Tx
+	d   dialect
+}
+
+// Tx is a write transaction: all that a View reads, and the methods that change.
+type Tx struct {
+	View
+	touches []Touch
+}
+
+// Touch is one object that a transaction changed, as it was before or as it is after.
+type Touch struct {
+	authz.Target
+	Created bool // the object did not exist before
+}
+
+// Touches lists what the transaction changed so far.
+func (t *Tx) Touches() []Touch { return t.touches }
+
+func (t *Tx) touch(x authz.Target, created bool) {
+	t.touches = append(t.touches, Touch{x, created})
+}
+
+func (v *View) query(q string, args ...any) (*sql.Rows, error) {
+	return v.tx.QueryContext(v.ctx, rebind(v.d, q), args...)
+}
+
+func (v *View) row(q string, args ...any) *sql.Row {
+	return v.tx.QueryRowContext(v.ctx, rebind(v.d, q), args...)
+}
+
+func (t *Tx) exec(q string, args ...any) (int64, error) {
+	res, err := t.tx.ExecContext(t.ctx, rebind(t.d, q), args...)
+	if err != nil {
+		return 0, classify(err)
+	}
+	n, err := res.RowsAffected()
+	return n, err
+}
+
+// insert runs an INSERT … RETURNING id.
+func (t *Tx) insert(q string, args ...any) (int64, error) {
+	var id int64
+	err := t.row(q+" RETURNING id", args...).Scan(&id)
+	return id, classify(err)
+}
+
+// all scans every row of a query with scan.
+func all[T any](v *View, scan func(func(...any) error) (T, error), q string, args ...any) ([]T, error) {
+	rows, err := v.query(q, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []T
+	for rows.Next() {
+		x, err := scan(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x)
+	}
+	return out, rows.Err()
+}
+
+// one scans the single row of a query; an absent row is the NotFound of its noun.
+func one[T any](v *View, noun authz.Noun, scan func(func(...any) error) (T, error), q string, args ...any) (T, error) {
+	x, err := scan(v.row(q, args...).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return x, authz.NotFound(noun)
+	}
+	return x, err
+}
+
+// rebind writes "?" as $1, $2 … for PostgreSQL. SQLite keeps "?": with $n its binding is quadratic.
+func rebind(d dialect, q string) string {
+	if d == sqliteDialect || !strings.Contains(q, "?") {
+		return q
+	}
+	var b strings.Builder
+	b.Grow(len(q) + 16)
+	n := 0
+	for {
+		i := strings.IndexByte(q, '?')
+		if i < 0 {
+			b.WriteString(q)
+			return b.String()
+		}
+		n++
+		b.WriteString(q[:i])
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(n))
+		q = q[i+1:]
+	}
+}
+
+// marks returns "?,?,?" for n values.
+func marks(n int) string {
+	return strings.TrimSuffix(strings.Repeat("?,", n), ",")
+}
+
+func collided(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "40001" || pg.Code == "40P01"
+	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && lite.Code()&0xff == lib.SQLITE_BUSY
+}
+
+// ErrTaken is wrapped by the error of a write that would break a uniqueness rule. Callers that know the field
+// check first; this is the last line against a race.
+var ErrTaken = fault.New(fault.Conflict, "Another object has this name, address or key already.")
+
+func classify(err error) error {
+	var pg *pgconn.PgError
+	var lite *sqlite.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pg) && pg.Code == "23505",
+		errors.As(err, &lite) && (lite.Code() == lib.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY):
+		return fmt.Errorf("%w (%v)", ErrTaken, err)
+	case errors.As(err, &pg) && pg.Code == "23503", errors.As(err, &lite) && lite.Code() == lib.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return fmt.Errorf("%w (%v)", fault.New(fault.Conflict, "The object is in use by another one."), err)
+	}
+	return err
+}
+
+func unavailable(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", fault.New(fault.Unavailable, "The database does not answer."), err)
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
