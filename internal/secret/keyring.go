@@ -158,3 +158,12 @@ func Random(n int) Value {
 	_, _ = rand.Read(b)
 	return FromString(base64.RawURLEncoding.EncodeToString(b))
 }
+
+// Derive returns 32 bytes that belong to the root key and a purpose: keys that need no storage of their own.
+func (k *Keyring) Derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k.root, nil, "metalward derive v1 "+purpose, keyBytes)
+	if err != nil {
+		panic("cannot derive a key: " + err.Error()) // lengths are constants
+	}
+	return key
+}

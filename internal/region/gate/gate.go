@@ -146,16 +146,22 @@ func (g *Gate) call(ctx context.Context, action authz.Action) *Call {
 
 // covered holds what was touched against what was required.
 func (c *Call) covered() error {
+	if len(c.passed) == 0 {
+		return fmt.Errorf("cannot commit %s: it required nothing", c.action)
+	}
+	created := map[authz.Target]bool{} // allowed creations: the call may go on changing what it made
 	for _, t := range c.tx.Touches() {
 		if !authz.MayTouch(c.action, t.Noun) {
 			return fmt.Errorf("cannot commit %s: it changed %s, a noun that its action does not declare", c.action, t.Target)
 		}
-		if !covers(c.passed, t) {
+		key := authz.Target{Noun: t.Noun, ID: t.ID, Pool: t.Pool}
+		switch {
+		case created[key]:
+		case !covers(c.passed, t):
 			return fmt.Errorf("cannot commit %s: it changed %s in pool %d, which it did not require", c.action, t.Target, t.Pool)
+		case t.Created:
+			created[key] = true
 		}
-	}
-	if len(c.passed) == 0 {
-		return fmt.Errorf("cannot commit %s: it required nothing", c.action)
 	}
 	return nil
 }

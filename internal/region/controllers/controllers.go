@@ -1,0 +1,490 @@
+// Package controllers knows the region and rack controllers: how a rack joins, who it is, whether it is there,
+// and the sessions through which the region reaches it.
+package controllers
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/pki"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/site"
+	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/wire"
+)
+
+// TokenLife is how long an enrolment token works.
+const TokenLife = 15 * time.Minute
+
+// Link is a connected rack.
+type Link interface {
+	Call(ctx context.Context, m wire.Message, req, resp any) error
+	Close() error
+}
+
+// Network follows what racks say of their interfaces, inside the call that records it.
+type Network interface {
+	Discover(c *gate.Call, rackID string, ifaces []metal.ControllerInterface) error
+}
+
+// Service knows the controllers. Safe for concurrent use.
+type Service struct {
+	gate    *gate.Gate
+	site    *site.Site
+	shared  []byte
+	network Network
+	now     func() time.Time
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	links map[string]Link // by system id, guarded by mu
+	// joined is told of a rack that connected.
+	joined func(rackID string)
+}
+
+// Config is what the service is made of.
+type Config struct {
+	Gate    *gate.Gate
+	Site    *site.Site
+	Shared  []byte // the instance's shared secret: mints tokens and does nothing else
+	Network Network
+	Now     func() time.Time
+	Log     *slog.Logger
+	Joined  func(rackID string)
+}
+
+// New makes the service.
+func New(c Config) *Service {
+	if c.Joined == nil {
+		c.Joined = func(string) {}
+	}
+	return &Service{gate: c.Gate, site: c.Site, shared: c.Shared, network: c.Network, now: c.Now, log: c.Log, links: map[string]Link{}, joined: c.Joined}
+}
+
+// MintToken makes an enrolment token for one rack. Kinds: Invalid, Forbidden.
+func (s *Service) MintToken(ctx context.Context, rackName string) (wire.EnrolToken, error) {
+	rackName = strings.ToLower(strings.TrimSpace(rackName))
+	if !metal.ValidHostname(rackName) {
+		return wire.EnrolToken{}, fault.Field("name", "Enter the rack's host name: letters, digits and '-'.")
+	}
+	t := wire.EnrolToken{ID: metal.NewSystemID(), RackName: rackName, CA: s.site.Web.Fingerprint()}
+	err := s.gate.Do(ctx, authz.RackToken, func(c *gate.Call) error {
+		if err := c.Require(authz.Target{Noun: authz.NounEnrolment, ID: t.ID}); err != nil {
+			return err
+		}
+		t.Expires = c.Now().Add(TokenLife).Truncate(time.Second)
+		c.Note("rack", rackName)
+		return c.Tx().AddEnrolment(metal.EnrolmentToken{ID: t.ID, RackName: rackName, Created: c.Now(), Expires: t.Expires})
+	})
+	t.Key = wire.TokenKey(s.shared, t.ID, rackName, t.Expires)
+	return t, err
+}
+
+// Enrol spends a token for a rack's first certificate. Kinds: Unauthenticated for a token that is wrong,
+// expired or spent: which of them is only in the trail.
+func (s *Service) Enrol(ctx context.Context, req wire.EnrolRequest, conn tls.ConnectionState) (wire.EnrolResponse, error) {
+	refused := fault.New(fault.Unauthenticated, "This enrolment token is not valid, was used already, or has expired. Make a new one with Add rack controller.")
+	public, err := pki.PublicKey(req.CSR)
+	if err != nil {
+		return wire.EnrolResponse{}, err
+	}
+	want, err := wire.EnrolProof(wire.TokenKey(s.shared, req.ID, req.RackName, req.Expires), conn, req.CSR)
+	if err != nil {
+		return wire.EnrolResponse{}, err
+	}
+	if !hmac.Equal(want, req.Proof) {
+		s.gate.Security(ctx, "enrolment_refused", map[string]string{"reason": "wrong proof", "token": metal.Printable(req.ID, 32)})
+		return wire.EnrolResponse{}, refused
+	}
+	resp := wire.EnrolResponse{SystemID: metal.NewSystemID(), Site: s.site.ID, CA: s.site.Web.PEM()}
+	err = s.gate.Do(authz.AsSystem(ctx, "enrol"), authz.RackEnrol, func(c *gate.Call) error {
+		c.Note("rack", req.RackName)
+		token := authz.Target{Noun: authz.NounEnrolment, ID: req.ID}
+		if err := c.Require(token); err != nil {
+			return err
+		}
+		if err := c.Require(authz.Target{Noun: authz.NounController, ID: resp.SystemID}); err != nil {
+			return err
+		}
+		rec, err := c.Tx().Enrolment(req.ID)
+		if err != nil || rec.RackName != req.RackName || !rec.Expires.Equal(req.Expires) || c.Now().After(rec.Expires) {
+			c.Note("reason", "unknown or expired token")
+			return refused
+		}
+		if fresh, err := c.Tx().SpendEnrolment(req.ID); err != nil || !fresh {
+			c.Note("reason", "token was used already")
+			return orElse(err, refused)
+		}
+		now := c.Now()
+		if resp.Certificate, err = s.site.Racks.Client(public, s.site.ID, "/rack/"+resp.SystemID, pki.RackLife, now); err != nil {
+			return err
+		}
+		ctl := metal.Controller{SystemID: resp.SystemID, Hostname: req.RackName, Type: metal.NodeRackController, Created: now, LastSeen: now}
+		if err := certInto(&ctl, resp.Certificate); err != nil {
+			return err
+		}
+		resp.Expires = ctl.CertExpires
+		return c.Tx().AddController(ctl)
+	})
+	return resp, err
+}
+
+func orElse(err, or error) error {
+	if err != nil {
+		return err
+	}
+	return or
+}
+
+func certInto(c *metal.Controller, chain []byte) error {
+	certs, err := pki.ParseCerts(chain)
+	if err != nil {
+		return err
+	}
+	c.CertSerial, c.CertExpires = certs[0].SerialNumber.Text(16), certs[0].NotAfter
+	return nil
+}
+
+// Peer is who a client certificate of a rack proves.
+type Peer struct {
+	RackID  string
+	Expired bool // good for renewal alone
+}
+
+// VerifyPeer checks a rack's certificate: issued by our racks' authority, in its time or within the grace for
+// renewal, and of a rack that was not removed. Kinds: Unauthenticated.
+func (s *Service) VerifyPeer(ctx context.Context, chain []*x509.Certificate) (Peer, error) {
+	no := func(format string, args ...any) (Peer, error) {
+		return Peer{}, fault.New(fault.Unauthenticated, format, args...)
+	}
+	if len(chain) == 0 {
+		return no("A client certificate is required.")
+	}
+	leaf, now := chain[0], s.now()
+	at, expired := now, false
+	if now.After(leaf.NotAfter) {
+		at, expired = leaf.NotAfter, true
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: s.site.Racks.Pool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return no("The client certificate is not one of this instance's racks.")
+	}
+	path, ok := pki.Identity(leaf, s.site.ID)
+	id, isRack := strings.CutPrefix(path, "/rack/")
+	if !ok || !isRack {
+		return no("The client certificate does not name a rack.")
+	}
+	var grace int
+	var ctl metal.Controller
+	err := s.gate.View(authz.AsSystem(ctx, "sessions"), authz.ControllerView, func(v *gate.Viewing) (err error) {
+		if grace, err = v.SettingInt("metalward_rack_renewal_grace"); err != nil {
+			return err
+		}
+		ctl, err = v.Controller(id)
+		return err
+	})
+	switch {
+	case fault.Is(err, fault.NotFound) || err == nil && ctl.Revoked:
+		return no("The rack was removed.")
+	case err != nil:
+		return Peer{}, err
+	case expired && now.Sub(leaf.NotAfter) > time.Duration(grace)*24*time.Hour:
+		return no("The rack's certificate expired more than %d days ago; enrol it again.", grace)
+	}
+	return Peer{id, expired}, nil
+}
+
+// Renew issues a rack's next certificate for a fresh key. Kinds: Invalid, NotFound.
+func (s *Service) Renew(ctx context.Context, p Peer, csr []byte) (resp wire.CertificateResponse, err error) {
+	public, err := pki.PublicKey(csr)
+	if err != nil {
+		return resp, err
+	}
+	err = s.gate.Do(ctx, authz.RackRenew, func(c *gate.Call) error {
+		if err := c.Require(store.ControllerTarget(p.RackID)); err != nil {
+			return err
+		}
+		ctl, err := c.Tx().Controller(p.RackID)
+		if err != nil {
+			return err
+		}
+		if p.Expired {
+			c.Note("event", "renewed_with_expired_certificate")
+		}
+		if resp.Certificate, err = s.site.Racks.Client(public, s.site.ID, "/rack/"+p.RackID, pki.RackLife, c.Now()); err != nil {
+			return err
+		}
+		if err := certInto(&ctl, resp.Certificate); err != nil {
+			return err
+		}
+		resp.CA, resp.Expires = s.site.Web.PEM(), ctl.CertExpires
+		return c.Tx().PutController(ctl)
+	})
+	return resp, err
+}
+
+// ServeCertificate issues the server certificate that a rack shows on its boot VLANs, for the addresses that
+// the region knows it to have there, whatever the request asks for. Kinds: Conflict when it has none.
+func (s *Service) ServeCertificate(ctx context.Context, rackID string, csr []byte) (resp wire.CertificateResponse, err error) {
+	public, err := pki.PublicKey(csr)
+	if err != nil {
+		return resp, err
+	}
+	var ips []netip.Addr
+	var nets []netip.Prefix
+	err = s.gate.View(authz.AsSystem(ctx, "controllers"), authz.ControllerView, func(v *gate.Viewing) error {
+		ips, nets, err = BootAddresses(v.View, rackID)
+		return err
+	})
+	if err != nil {
+		return resp, err
+	}
+	if len(ips) == 0 {
+		return resp, fault.New(fault.Conflict, "No VLAN of this rack has DHCP turned on.")
+	}
+	now := s.now()
+	ca, err := s.site.Metadata(ctx, rackID, nets, now)
+	if err != nil {
+		return resp, err
+	}
+	resp.Certificate, err = ca.Server(public, "metalward rack", nil, ips, pki.ServerLife, now)
+	if err != nil {
+		return resp, err
+	}
+	certs, err := pki.ParseCerts(resp.Certificate)
+	if err != nil {
+		return resp, err
+	}
+	resp.CA, resp.Expires = ca.PEM(), certs[0].NotAfter
+	return resp, nil
+}
+
+// MetadataCA is the PEM of the authority that a rack's machines trust. Kinds: Conflict when it serves none.
+func (s *Service) MetadataCA(ctx context.Context, rackID string) ([]byte, error) {
+	var nets []netip.Prefix
+	err := s.gate.View(authz.AsSystem(ctx, "controllers"), authz.ControllerView, func(v *gate.Viewing) (err error) {
+		_, nets, err = BootAddresses(v.View, rackID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(nets) == 0 {
+		return nil, fault.New(fault.Conflict, "No VLAN of this rack has DHCP turned on.")
+	}
+	ca, err := s.site.Metadata(ctx, rackID, nets, s.now())
+	if err != nil {
+		return nil, err
+	}
+	return ca.PEM(), nil
+}
+
+// BootAddresses returns a rack's addresses on the VLANs that it serves with DHCP, and their networks.
+func BootAddresses(v *store.View, rackID string) (ips []netip.Addr, nets []netip.Prefix, err error) {
+	ctl, err := v.Controller(rackID)
+	if err != nil {
+		return nil, nil, err
+	}
+	vlans, err := v.VLANs()
+	if err != nil {
+		return nil, nil, err
+	}
+	subnets, err := v.Subnets()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, sub := range subnets {
+		i := slices.IndexFunc(vlans, func(v metal.VLAN) bool { return v.ID == sub.VLANID })
+		if i < 0 || !vlans[i].DHCPOn || vlans[i].PrimaryRack != rackID {
+			continue
+		}
+		for _, n := range ctl.Interfaces {
+			for _, a := range n.Addresses {
+				if sub.CIDR.Contains(a.Addr()) {
+					ips = append(ips, a.Addr())
+					nets = append(nets, sub.CIDR)
+				}
+			}
+		}
+	}
+	return ips, nets, nil
+}
+
+// Hello records what a rack says of itself. The network model follows changed interfaces.
+func (s *Service) Hello(ctx context.Context, rackID string, req wire.HelloRequest) error {
+	if req.Protocol != wire.Protocol {
+		return fault.New(fault.Conflict, "The rack speaks version %d of the protocol, the region %d: install the same release on both.", req.Protocol, wire.Protocol)
+	}
+	req.Hostname, req.Version = metal.Printable(req.Hostname, 253), metal.Printable(req.Version, 64)
+	if len(req.Interfaces) > 256 {
+		return fault.Field("interfaces", "A rack with more than 256 interfaces.")
+	}
+	var same bool
+	err := s.gate.View(authz.AsSystem(ctx, "controllers"), authz.ControllerView, func(v *gate.Viewing) error {
+		ctl, err := v.Controller(rackID)
+		same = ctl.Version == req.Version && slices.EqualFunc(ctl.Interfaces, req.Interfaces, sameInterface)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if same {
+		return s.gate.Observe(ctx, gate.SeenController, func(tx *store.Tx, now time.Time) error { return tx.SeeController(rackID, now) })
+	}
+	return s.gate.Do(ctx, authz.RackHello, func(c *gate.Call) error {
+		if err := c.Require(store.ControllerTarget(rackID)); err != nil {
+			return err
+		}
+		ctl, err := c.Tx().Controller(rackID)
+		if err != nil {
+			return err
+		}
+		ctl.Version, ctl.Interfaces, ctl.LastSeen = req.Version, req.Interfaces, c.Now()
+		if err := c.Tx().PutController(ctl); err != nil {
+			return err
+		}
+		return s.network.Discover(c, rackID, req.Interfaces)
+	})
+}
+
+func sameInterface(a, b metal.ControllerInterface) bool {
+	return a.Name == b.Name && a.MAC == b.MAC && a.Up == b.Up && slices.Equal(a.Addresses, b.Addresses)
+}
+
+// Attach makes a rack reachable through a session; an older session of the same rack is ended.
+func (s *Service) Attach(rackID string, l Link) {
+	s.mu.Lock()
+	old := s.links[rackID]
+	s.links[rackID] = l
+	s.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+	s.joined(rackID)
+}
+
+// Detach forgets a session that ended, unless a newer one took its place.
+func (s *Service) Detach(rackID string, l Link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links[rackID] == l {
+		delete(s.links, rackID)
+	}
+}
+
+// Connected lists the racks with a session, in order.
+func (s *Service) Connected() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids := make([]string, 0, len(s.links))
+	for id := range s.links {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Call sends a message to a rack. Kinds: Unavailable when it is not connected, else the rack's.
+func (s *Service) Call(ctx context.Context, rackID string, m wire.Message, req, resp any) error {
+	s.mu.Lock()
+	l := s.links[rackID]
+	s.mu.Unlock()
+	if l == nil {
+		return fault.New(fault.Unavailable, "The rack controller is not connected.")
+	}
+	return l.Call(ctx, m, req, resp)
+}
+
+// List lists the controllers.
+func (s *Service) List(ctx context.Context) (list []metal.Controller, err error) {
+	err = s.gate.View(ctx, authz.ControllerView, func(v *gate.Viewing) (err error) {
+		list, err = v.Controllers()
+		return err
+	})
+	return list, err
+}
+
+// Get returns a controller that was not removed. Kinds: NotFound.
+func (s *Service) Get(ctx context.Context, id string) (ctl metal.Controller, err error) {
+	err = s.gate.View(ctx, authz.ControllerView, func(v *gate.Viewing) (err error) {
+		if ctl, err = v.Controller(id); err == nil && ctl.Revoked {
+			err = authz.NotFound(authz.NounController)
+		}
+		return err
+	})
+	return ctl, err
+}
+
+// Remove takes a rack out: its certificates are refused from now on and its session ends. VLANs that it
+// served lose DHCP. Kinds: NotFound, Invalid.
+func (s *Service) Remove(ctx context.Context, id string) error {
+	return s.gate.Do(ctx, authz.ControllerEdit, func(c *gate.Call) error {
+		if err := c.Require(store.ControllerTarget(id)); err != nil {
+			return err
+		}
+		ctl, err := c.Tx().Controller(id)
+		if err != nil || ctl.Revoked {
+			return orElse(err, authz.NotFound(authz.NounController))
+		}
+		if ctl.Type != metal.NodeRackController {
+			return fault.New(fault.Invalid, "A region controller cannot be removed.")
+		}
+		vlans, err := c.Tx().VLANs()
+		if err != nil {
+			return err
+		}
+		for _, v := range vlans {
+			if v.PrimaryRack != id {
+				continue
+			}
+			if err := c.Require(store.VLANTarget(v.ID)); err != nil {
+				return err
+			}
+			v.PrimaryRack, v.DHCPOn = "", false
+			if err := c.Tx().PutVLAN(v); err != nil {
+				return err
+			}
+		}
+		ctl.Revoked = true
+		c.After(func() {
+			s.mu.Lock()
+			l := s.links[id]
+			delete(s.links, id)
+			s.mu.Unlock()
+			if l != nil {
+				_ = l.Close()
+			}
+		})
+		return c.Tx().PutController(ctl)
+	})
+}
+
+// RegisterRegion records the region controller itself.
+func (s *Service) RegisterRegion(ctx context.Context, ctl metal.Controller) error {
+	return s.gate.Do(authz.AsSystem(ctx, "region"), authz.ControllerEdit, func(c *gate.Call) error {
+		if err := c.Require(store.ControllerTarget(ctl.SystemID)); err != nil {
+			return err
+		}
+		old, err := c.Tx().Controller(ctl.SystemID)
+		ctl.LastSeen = c.Now()
+		if fault.Is(err, fault.NotFound) {
+			ctl.Created = c.Now()
+			return c.Tx().AddController(ctl)
+		}
+		if err != nil {
+			return err
+		}
+		ctl.Created = old.Created
+		return c.Tx().PutController(ctl)
+	})
+}

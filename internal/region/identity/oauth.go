@@ -1,0 +1,110 @@
+package identity
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/metalward/metalward/internal/fault"
+)
+
+// OAuth 1.0 as MAAS's clients speak it: zero-legged, PLAINTEXT, an empty consumer secret.
+// Source: RFC 5849 sections 3.1 to 3.4.4; MAAS API 2.0, authentication.
+type oauth struct {
+	consumer, token, secret, nonce string
+	at                             time.Time
+}
+
+// Limits of a signature.
+const (
+	maxOAuthHeader = 4 << 10
+	pastWindow     = 300 * time.Second // how old a timestamp may be; the future is not checked, as in MAAS
+	maxNonces      = 1 << 20           // remembered at once; more in a window and further calls are refused
+)
+
+// parseOAuth reads an Authorization header, or the same fields of a query or form. It returns false when
+// there is none of them. Kinds: Unauthenticated, or Invalid for a timestamp that is no number.
+func parseOAuth(header string, values url.Values) (oauth, bool, error) {
+	fields := map[string]string{}
+	if scheme, rest, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "OAuth") {
+		if len(header) > maxOAuthHeader {
+			return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the header is too long.")
+		}
+		for part := range strings.SplitSeq(rest, ",") {
+			key, quoted, ok := strings.Cut(strings.TrimSpace(part), "=")
+			if !ok {
+				continue
+			}
+			value, err := url.PathUnescape(strings.Trim(quoted, `"`))
+			if _, double := fields[key]; err != nil || double {
+				return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: malformed field %.40q.", key)
+			}
+			fields[key] = value
+		}
+	} else {
+		for key, list := range values {
+			if strings.HasPrefix(key, "oauth_") && len(list) == 1 {
+				fields[key] = list[0]
+			}
+		}
+		if len(fields) == 0 {
+			return oauth{}, false, nil
+		}
+	}
+	for _, key := range []string{"oauth_consumer_key", "oauth_token", "oauth_signature", "oauth_signature_method", "oauth_timestamp", "oauth_nonce"} {
+		if fields[key] == "" {
+			return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: missing %s.", key)
+		}
+	}
+	if fields["oauth_signature_method"] != "PLAINTEXT" {
+		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: only the signature method PLAINTEXT is supported, over TLS.")
+	}
+	if v := fields["oauth_version"]; v != "" && v != "1.0" {
+		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: OAuth version %.8q not supported.", v)
+	}
+	seconds, err := strconv.ParseInt(fields["oauth_timestamp"], 10, 64)
+	if err != nil {
+		return oauth{}, true, fault.New(fault.Invalid, "Bad Request: oauth_timestamp is not a whole number of seconds.")
+	}
+	consumerSecret, tokenSecret, ok := strings.Cut(fields["oauth_signature"], "&")
+	if !ok || consumerSecret != "" {
+		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: Invalid signature.")
+	}
+	if tokenSecret, err = url.PathUnescape(tokenSecret); err != nil {
+		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: Invalid signature.")
+	}
+	if len(fields["oauth_nonce"]) > 128 {
+		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the nonce is too long.")
+	}
+	return oauth{fields["oauth_consumer_key"], fields["oauth_token"], tokenSecret, fields["oauth_nonce"], time.Unix(seconds, 0)}, true, nil
+}
+
+// nonces remembers the nonces of the window, per token, in two halves: when one is a window old it is dropped
+// whole. They are kept in memory: a replay after a restart would have to come from inside the TLS connection.
+type nonces struct {
+	mu       sync.Mutex
+	now, old map[string]struct{} // guarded by mu
+	turned   time.Time
+}
+
+func (n *nonces) use(token, nonce string, now time.Time) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.now == nil || now.Sub(n.turned) > pastWindow {
+		n.old, n.now, n.turned = n.now, map[string]struct{}{}, now
+	}
+	key := token + "\x00" + nonce
+	if _, ok := n.now[key]; ok {
+		return fault.New(fault.Unauthenticated, "Authorization Error: Nonce already used: %s", nonce)
+	}
+	if _, ok := n.old[key]; ok {
+		return fault.New(fault.Unauthenticated, "Authorization Error: Nonce already used: %s", nonce)
+	}
+	if len(n.now) >= maxNonces {
+		return &fault.Error{Kind: fault.Unavailable, Message: "Too many API calls at once.", RetryAfter: 10 * time.Second}
+	}
+	n.now[key] = struct{}{}
+	return nil
+}
