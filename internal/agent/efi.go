@@ -49,7 +49,10 @@ func (v efiVars) set(name string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(binary.LittleEndian.AppendUint32(nil, efiAttributes), value...))
+	data := append(binary.LittleEndian.AppendUint32(nil, efiAttributes), value...)
+	if _, err = f.Write(data); err == nil {
+		_ = f.Truncate(int64(len(data))) // efivarfs replaces the value by itself, other file systems do not
+	}
 	return errors.Join(err, f.Close())
 }
 

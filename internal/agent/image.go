@@ -170,7 +170,8 @@ func unpack(packed io.Reader, compression string) (io.Reader, func(), error) {
 		}
 		return z, func() { _ = z.Close() }, nil
 	case "zstd":
-		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(2))
+		// Concurrency 1 means no goroutines, so that the download has one reader at a time.
+		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, nil, fmt.Errorf("cannot unpack zstd: %w", err)
 		}

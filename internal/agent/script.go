@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -226,6 +227,6 @@ func runBody(ctx context.Context, s metal.Script, o outputs) int {
 	if code := cmd.ProcessState.ExitCode(); code >= 0 {
 		return code
 	}
-	status, _ := cmd.ProcessState.Sys().(unix.WaitStatus)
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return 128 + int(status.Signal())
 }
