@@ -4,8 +4,19 @@ package lab_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +75,7 @@ func newNetwork(t *testing.T, ctx context.Context) *lab.Network {
 		if err := n.Close(); err != nil {
 			t.Errorf("closing the network: %v", err)
 		}
-		if t.Failed() {
+		if t.Failed() || os.Getenv("METALWARD_LAB_KEEP") != "" {
 			t.Logf("logs are in %s", dir)
 			return
 		}
@@ -74,7 +85,7 @@ func newNetwork(t *testing.T, ctx context.Context) *lab.Network {
 }
 
 const bootScript = `#!ipxe
-kernel http://%s/vmlinuz initrd=initrd.zst no_timer_check console=ttyS0,115200 lab.secret=swordfish-77
+kernel http://%s/vmlinuz initrd=initrd.zst no_timer_check console=ttyS0,115200 tinyinit.reboot lab.secret=swordfish-77
 initrd http://%s/initrd.zst
 boot
 `
@@ -163,10 +174,11 @@ func TestMachine(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		machine lab.MachineConfig
+		reboot  lab.Boot
 	}{
-		{"bios", lab.MachineConfig{Firmware: lab.BIOS}},
-		{"uefi", lab.MachineConfig{Firmware: lab.UEFI}},
-		{"uefi native PXE", lab.MachineConfig{Firmware: lab.UEFI, NativePXE: true}},
+		{"bios", lab.MachineConfig{Firmware: lab.BIOS}, lab.BootDisk},
+		{"uefi", lab.MachineConfig{Firmware: lab.UEFI}, lab.BootDefault},
+		{"uefi native PXE", lab.MachineConfig{Firmware: lab.UEFI, NativePXE: true}, lab.BootDefault},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -187,9 +199,14 @@ func TestMachine(t *testing.T) {
 			ipmi(t, ctx, m, 3, "", "chassis", "bootdev", "pxe")
 			ipmi(t, ctx, m, 3, "Force PXE", "chassis", "bootparam", "get", "5")
 			ipmi(t, ctx, m, 3, "", "power", "on")
+			powered := time.Now()
+			within(t, ctx, m, time.Minute, "Configuring")
+			within(t, ctx, m, 2*time.Minute, "boot.ipxe")
+			within(t, ctx, m, 3*time.Minute, "Linux version")
 			within(t, ctx, m, 3*time.Minute, "TINYINIT START")
-			within(t, ctx, m, time.Minute, "TINYINIT IDLE")
-			ipmi(t, ctx, m, 3, "on", "power", "status")
+			t.Logf("power-on to /init over the network: %.1f s", time.Since(powered).Seconds())
+			m.SetBoot(test.reboot)
+			within(t, ctx, m, time.Minute, "TINYINIT REBOOT")
 			if !strings.Contains(m.Serial(), "TINYINIT IPMI") {
 				t.Error("the guest did not find its BMC in-band")
 			}
@@ -204,19 +221,17 @@ func TestMachine(t *testing.T) {
 				t.Errorf("the search of the capture found %v", found)
 			}
 
-			// A reset through the BMC; the boot device was for one boot only.
-			// A UEFI machine now starts from its disk, a BIOS machine would
-			// still ask the network first, so take the network away from it.
-			ipmi(t, ctx, m, 3, "", "power", "off")
-			ipmi(t, ctx, m, 3, "off", "power", "status")
-			m.SetBoot(lab.BootDisk)
-			ipmi(t, ctx, m, 3, "", "power", "on")
-			within(t, ctx, m, 3*time.Minute, "TINYINIT NETWORK")
+			// The payload reboots by itself, as an installer does. The BMC's
+			// boot device was for one boot only, so a UEFI machine now starts
+			// from its disk; a BIOS machine would ask the network again.
+			within(t, ctx, m, 3*time.Minute, "TINYINIT BOOT 1")
 			if rootAt, err := m.SerialLine(ctx, "TINYINIT ROOT "); err != nil || rootAt != "vda3" {
 				t.Errorf("root is %q (%v), want vda3", rootAt, err)
 			}
-			if first, second := m.BMC().Freeze(), ctx; first != nil {
-				t.Fatal(first, second)
+			ipmi(t, ctx, m, 3, "on", "power", "status")
+
+			if err := m.BMC().Freeze(); err != nil {
+				t.Fatal(err)
 			}
 			short, stop := context.WithTimeout(ctx, 5*time.Second)
 			if out, err := m.BMC().Ipmitool(short, 3, "power", "status"); err == nil {
@@ -228,8 +243,155 @@ func TestMachine(t *testing.T) {
 			}
 			m.SetBoot(lab.BootDisk)
 			ipmi(t, ctx, m, 3, "", "power", "reset")
-			within(t, ctx, m, 3*time.Minute, "TINYINIT BOOT")
-			t.Logf("serial: %d starts", m.Starts())
+			within(t, ctx, m, 3*time.Minute, "TINYINIT BOOT 2")
+			ipmi(t, ctx, m, 3, "", "power", "off")
+			ipmi(t, ctx, m, 3, "off", "power", "status")
+			if m.Starts() != 3 {
+				t.Errorf("the machine started %d times, want 3", m.Starts())
+			}
+		})
+	}
+}
+
+// TestTinyImage boots an installed disk: the stand-in for cloud-init reads the
+// seed, phones home over TLS with the one certificate it was given, once.
+func TestTinyImage(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	n := newNetwork(t, ctx)
+	boot, tiny := artefacts(t, ctx)
+	serveBoot(t, ctx, n, boot)
+
+	calls := make(chan string, 10)
+	l, err := n.Listen(ctx, lab.Rack, "tcp", lab.BootAddr+":5443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.ParseForm()
+		calls <- r.Method + " " + r.URL.Path + " " + r.PostForm.Encode()
+	}))
+	server.Listener.Close()
+	server.Listener = l
+	certificate, ca := selfSigned(t, lab.BootAddr)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	server.StartTLS()
+	defer server.Close()
+
+	m := newMachine(t, ctx, n, lab.MachineConfig{Name: "m1", Disks: []lab.Disk{{Image: tiny, Size: 1 << 30}}})
+	root, err := lab.OpenRootFS(m.DiskPath(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const user = "#cloud-config\nhostname: web1\n"
+	for name, content := range map[string]string{
+		"/var/lib/cloud/seed/nocloud/meta-data":      "instance-id: i-1\nlocal-hostname: web1\n",
+		"/var/lib/cloud/seed/nocloud/user-data":      user,
+		"/var/lib/cloud/seed/nocloud/network-config": "version: 2\nethernets:\n  e0:\n    match: {macaddress: \"" + m.MAC() + "\"}\n    addresses: [10.77.0.50/24]\n",
+		"/var/lib/cloud/seed/nocloud/vendor-data": "#cloud-config\nphone_home: {url: \"https://" + lab.BootAddr +
+			":5443/booted/1\", post: [instance_id, hostname], tries: 2}\n",
+		"/etc/lab/ca.pem": string(ca),
+		"/etc/systemd/system/cloud-final.service.d/50-ca.conf": "[Service]\nEnvironment=REQUESTS_CA_BUNDLE=/etc/lab/ca.pem\n",
+	} {
+		if err := root.Write(ctx, name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := root.Read(ctx, "/var/lib/cloud/seed/nocloud/user-data"); err != nil || string(got) != user {
+		t.Fatalf("user-data reads back as %q (%v)", got, err)
+	}
+
+	m.SetBoot(lab.BootDisk)
+	if err := m.PowerOn(ctx); err != nil {
+		t.Fatal(err)
+	}
+	within(t, ctx, m, 2*time.Minute, "TINYINIT PHONED 200")
+	within(t, ctx, m, time.Second, fmt.Sprintf("TINYINIT USERDATA %x", sha256.Sum256([]byte(user))))
+	within(t, ctx, m, time.Second, "TINYINIT NETWORK fixed 10.77.0.50/24")
+	if got, want := <-calls, "POST /booted/1 hostname=web1&instance_id=i-1"; got != want {
+		t.Errorf("the machine called %q, want %q", got, want)
+	}
+	within(t, ctx, m, 10*time.Second, "TINYINIT IDLE")
+
+	m.SetBoot(lab.BootDisk)
+	if err := m.Reset(ctx); err != nil {
+		t.Fatal(err)
+	}
+	within(t, ctx, m, 2*time.Minute, "TINYINIT IDLE")
+	within(t, ctx, m, time.Second, "TINYINIT BOOT 2")
+	if strings.Contains(m.Serial(), "PHONED") || len(calls) != 0 {
+		t.Error("the machine phoned home on its second boot")
+	}
+	if err := m.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := root.Read(ctx, "/var/lib/tinyinit/boots"); err != nil || strings.TrimSpace(string(got)) != "2" {
+		t.Errorf("the boot counter on disk is %q (%v), want 2", got, err)
+	}
+}
+
+func selfSigned(t *testing.T, ip string) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "lab"},
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(ip)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// TestDebianImage boots the image named by METALWARD_LAB_DEBIAN, which is too
+// slow to build and to boot for every run.
+func TestDebianImage(t *testing.T) {
+	image := os.Getenv("METALWARD_LAB_DEBIAN")
+	if image == "" {
+		t.Skip("METALWARD_LAB_DEBIAN names no image")
+	}
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.SecureBoot} {
+		t.Run(string(firmware), func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+			defer cancel()
+			n := newNetwork(t, ctx)
+			boot, _ := artefacts(t, ctx)
+			serveBoot(t, ctx, n, boot)
+			m := newMachine(t, ctx, n, lab.MachineConfig{Name: "m1", Firmware: firmware, MemoryMiB: 1024,
+				Disks: []lab.Disk{{Image: image, Size: 4 << 30}}})
+			root, err := lab.OpenRootFS(m.DiskPath(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range map[string]string{
+				"meta-data": "instance-id: i-1\nlocal-hostname: web1\n",
+				"user-data": "#cloud-config\nruncmd: [\"echo SIZE $(df -m --output=size / | tail -1) STATUS $(cloud-init status) > /dev/ttyS0\"]\n",
+			} {
+				if err := root.Write(ctx, "/var/lib/cloud/seed/nocloud/"+name, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.SetBoot(lab.BootDisk)
+			if err := m.PowerOn(ctx); err != nil {
+				t.Fatal(err)
+			}
+			within(t, ctx, m, 2*time.Minute, "Linux version")
+			within(t, ctx, m, 5*time.Minute, "web1 login:")
+			line, err := m.SerialLine(ctx, "SIZE ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log("runcmd:", line)
+			within(t, ctx, m, 2*time.Minute, "finished at")
+			if !strings.Contains(m.Serial(), "DataSourceNoCloud") {
+				t.Error("cloud-init did not use the NoCloud seed")
+			}
 		})
 	}
 }

@@ -6,8 +6,9 @@
 // It does the part of cloud-init that an end-to-end test can observe: it reads
 // the NoCloud seed which the installer left on the root partition, reports
 // what it found on the serial console, one "TINYINIT ..." line per stage, and
-// phones home once per instance. It never changes power state by itself: an
-// installed machine stays up until its BMC says otherwise.
+// phones home once per instance. It then idles until its BMC cuts the power;
+// only the word tinyinit.reboot on the kernel command line makes it reboot, as
+// an installer does at its end.
 //
 // Everything lives in the initramfs; the root partition is data, mounted at
 // /sysroot. Without such a partition (a network boot, say) tinyinit only
@@ -20,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,6 +42,12 @@ func main() {
 	say("START uptime=%s", uptime())
 	if err := run(context.Background()); err != nil {
 		say("ERROR %v", err)
+	}
+	if hasArgument("tinyinit.reboot") {
+		say("REBOOT")
+		if err := syscall.Reboot(syscall.LINUX_REBOOT_CMD_RESTART); err != nil {
+			say("ERROR cannot reboot: %v", err)
+		}
 	}
 	say("IDLE")
 	// Process 1 must never return: the kernel would panic. It must not block
@@ -141,6 +149,12 @@ func mountKernelFilesystems() error {
 		}
 	}
 	return nil
+}
+
+// hasArgument reports whether a word is on the kernel command line.
+func hasArgument(word string) bool {
+	b, err := os.ReadFile("/proc/cmdline")
+	return err == nil && slices.Contains(strings.Fields(string(b)), word)
 }
 
 func uname() string {
