@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/wire"
+)
+
+// vm boots the ephemeral system in an emulated machine, without firmware, against the fake rack. QEMU's own
+// DHCP server shows the host's loopback as 10.0.2.2, so neither root nor a network namespace is needed.
+//
+//	METALWARD_VM_BOOT   directory made by deploy/ephemeral/build.sh; without it the tests are skipped
+//	METALWARD_VM_IMAGE  image.zst to deploy, made by test/e2e/images/build.sh
+func vm(t *testing.T, rack *fakeRack, flags ...string) string {
+	t.Helper()
+	boot := os.Getenv("METALWARD_VM_BOOT")
+	if boot == "" {
+		t.Skip("METALWARD_VM_BOOT names no ephemeral system")
+	}
+	address := net.IPv4(10, 0, 2, 2)
+	rack.ca = newAuthority(t, time.Now().Add(-time.Hour), func(c *x509.Certificate) {
+		c.PermittedIPRanges = []*net.IPNet{{IP: address.To4(), Mask: net.CIDRMask(24, 32)}}
+	})
+	rack.TLS.Certificates = []tls.Certificate{rack.ca.server(t, func(c *x509.Certificate) { c.IPAddresses = []net.IP{address} })}
+	rack.TLS.ClientCAs.AddCert(rack.ca.cert)
+	rack.StartTLS()
+	u, err := url.Parse(rack.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := fmt.Sprintf("console=ttyS0 no_timer_check loglevel=4 %s=https://%s:%s %s=%x %s=%s %s=01-%s", wire.ArgRack, address, u.Port(),
+		wire.ArgCA, rack.args().CA, wire.ArgToken, testToken, wire.ArgBootMAC, strings.ReplaceAll(testMAC.String(), ":", "-"))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-nodefaults", "-display", "none", "-serial", "stdio",
+		"-m", "1024", "-smp", "1", "-accel", "tcg", "-cpu", "max,la57=off", "-no-reboot", "-device", "virtio-rng-pci",
+		"-uuid", "8d3c2f5e-0000-4000-8000-000000000001", "-smbios", "type=1,manufacturer=Metalward,product=LabVM,serial=SN1",
+		"-rtc", "base=2001-01-01", // the clock must come from the rack
+		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd.zst"), "-append", line,
+		"-netdev", "user,id=n0,restrict=off"}, flags...)...)
+	var console bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &console, &console
+	start := time.Now()
+	err = cmd.Run()
+	t.Logf("machine was on for %v\n%s", time.Since(start).Round(100*time.Millisecond), stages(console.String()))
+	if err != nil {
+		t.Fatalf("the machine did not end by itself: %v\n%s", err, console.String())
+	}
+	return console.String()
+}
+
+// stages keeps the agent's own lines of a console.
+func stages(console string) string {
+	var b strings.Builder
+	for line := range strings.Lines(console) {
+		if strings.Contains(line, "METALWARD") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func disk(t *testing.T, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("old data "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const virtioNIC = "virtio-net-pci,netdev=n0,mac=" + string(testMAC)
+
+func TestVMCommission(t *testing.T) {
+	for name, hardware := range map[string][]string{
+		"virtio": {"-machine", "pc", "-device", virtioNIC, "-device", "virtio-blk-pci,drive=d,serial=DISK1"},
+		"e1000e-nvme-ahci-ipmi": {"-machine", "q35", "-device", "e1000e,netdev=n0,mac=" + testMAC.String(), "-device", "nvme,serial=DISK1,drive=d",
+			"-device", "ide-hd,serial=SATA1,drive=e", "-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0"},
+		"virtio-scsi": {"-machine", "q35", "-device", virtioNIC, "-device", "virtio-scsi-pci", "-device", "scsi-hd,serial=DISK1,drive=d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rack := newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeCommission, Then: wire.ThenPowerOff, Scripts: metal.CommissioningScripts})
+			flags := append(hardware, "-drive", "file="+disk(t, 64*mib)+",if=none,id=d,format=raw")
+			if strings.Contains(name, "ahci") {
+				flags = append(flags, "-drive", "file="+disk(t, 32*mib)+",if=none,id=e,format=raw")
+			}
+			vm(t, rack, flags...)
+			for _, s := range metal.CommissioningScripts {
+				t.Logf("%s: %v\n%s%s", s.Name, rack.ends[s.Name].Status, rack.streams[s.Name+"/stdout"], rack.streams[s.Name+"/stderr"])
+				if rack.ends[s.Name].Status != metal.ScriptPassed {
+					t.Errorf("%s: got %v, want Passed", s.Name, rack.ends[s.Name].Status)
+				}
+			}
+			if len(rack.done) != 1 || !rack.done[0].OK || len(rack.found) != 1 {
+				t.Fatalf("got done %+v and %d inventories", rack.done, len(rack.found))
+			}
+			v := rack.found[0]
+			i, err := findDisk(v.Disks, "DISK1", "")
+			if err != nil || i.SizeBytes != 64*mib {
+				t.Errorf("got disks %+v, %v", v.Disks, err)
+			}
+			if len(v.Interfaces) != 1 || !v.Interfaces[0].LinkUp || v.DMI.SystemSerial != "SN1" || v.HardwareUUID == "" {
+				t.Errorf("got %+v", v)
+			}
+		})
+	}
+}
+
+func TestVMDeploy(t *testing.T) {
+	image := os.Getenv("METALWARD_VM_IMAGE")
+	if image == "" {
+		t.Skip("METALWARD_VM_IMAGE names no image")
+	}
+	packed, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, vars := "/usr/share/OVMF/OVMF_CODE_4M.fd", filepath.Join(t.TempDir(), "vars.fd")
+	firmware, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
+	if err != nil {
+		t.Skip("no UEFI firmware")
+	}
+	if err := os.WriteFile(vars, firmware, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rack := newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeDeploy, Then: wire.ThenReboot, Deploy: &wire.DeployTask{
+		ImageSHA256: digestOf(packed), ImageSize: int64(len(packed)), Compression: "zstd", DiskSerial: "DISK1"}})
+	rack.image = packed
+	rack.seed = wire.SeedResponse{MetaData: []byte("instance-id: vm1\nlocal-hostname: vm1\n"), UserData: []byte("#cloud-config\n"), VendorData: []byte("#cloud-config\n")}
+	target := disk(t, 1<<30)
+	hardware := []string{"-machine", "q35", "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code,
+		"-drive", "if=pflash,format=raw,unit=1,file=" + vars, "-device", virtioNIC, "-device", "nvme,drive=d,serial=DISK1",
+		"-drive", "file=" + target + ",if=none,id=d,format=raw,cache=unsafe,discard=unmap"}
+	out := vm(t, rack, hardware...)
+	if len(rack.done) != 1 || !rack.done[0].OK {
+		t.Fatalf("got done %+v\n%s", rack.done, out)
+	}
+	if !strings.Contains(out, "METALWARD efi boot entry") {
+		t.Error("no boot entry was made")
+	}
+
+	// The same machine, a day later.
+	rack = newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeErase, Then: wire.ThenPowerOff, Erase: &wire.EraseTask{}})
+	vm(t, rack, hardware...)
+	if len(rack.done) != 1 || !rack.done[0].OK {
+		t.Fatalf("got done %+v", rack.done)
+	}
+	data, err := os.ReadFile(target)
+	if err != nil || len(bytes.Trim(data, "\x00")) > 0 {
+		t.Errorf("the disk is not empty: %v", err)
+	}
+}
