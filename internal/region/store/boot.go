@@ -163,3 +163,17 @@ func (t *Tx) DeleteCommand(c CommandRow) (bool, error) {
 	n, err := t.exec("DELETE FROM commands WHERE id = ?", c.ID)
 	return n > 0, err
 }
+
+// BootByToken returns the boot that a token was minted for, also one replaced before it was spent.
+func (v *View) BootByToken(hash string) (BootRow, bool, error) {
+	if hash == "" {
+		return BootRow{}, false, nil
+	}
+	return first(all(v, scanBoot, "SELECT "+bootCols+" FROM boots WHERE ended = 0 AND (token_hash = ? OR old_hashes LIKE ? ESCAPE '\\')", hash, "%\""+like(hash)+"\"%"))
+}
+
+// CountEnlistments counts the boots of unknown machines that have not ended.
+func (v *View) CountEnlistments() (n int, err error) {
+	err = v.row("SELECT COUNT(*) FROM boots WHERE system_id = '' AND ended = 0").Scan(&n)
+	return n, err
+}
