@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/metalward/metalward/internal/wire"
 )
+
+// rereadTimeout is how long the kernel may refuse to look for partitions.
+const rereadTimeout = 10 * time.Second
 
 // deploy writes an image to the boot disk and gives it its seed. From the first byte written until the end, a
 // failure leaves the disk without anything that could start.
@@ -31,6 +35,7 @@ func (r *run) deploy(ctx context.Context, task wire.DeployTask) error {
 		return errTooSmall{disk.size, task.ImageSize - 1}
 	}
 	r.Console.Stage("disk", "%s %q serial %q, %d MiB", target.Name, target.Model, target.Serial, disk.size>>20)
+	r.target = target.Name
 	esp, err := r.install(ctx, task, digest, disk)
 	if err == nil {
 		err = r.configure(ctx, target.Name, esp)
@@ -63,7 +68,8 @@ func (r *run) install(ctx context.Context, task wire.DeployTask, digest string, 
 	if err := disk.Sync(); err != nil {
 		return nil, err
 	}
-	if err := disk.reread(); err != nil {
+	// Somebody may have a partition of before open for an instant.
+	if !wait(ctx, rereadTimeout, func() bool { err = disk.reread(); return err == nil }) {
 		return nil, fmt.Errorf("cannot make the kernel read the partition table: %w", err)
 	}
 	return esp, nil

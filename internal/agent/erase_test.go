@@ -14,7 +14,7 @@ import (
 )
 
 func TestErase(t *testing.T) {
-	const size = 40*mib + 512
+	const size = 9*mib + 512
 	punch := func(d *Disk) func(off, n int64) error {
 		return func(off, n int64) error {
 			return unix.Fallocate(int(d.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)

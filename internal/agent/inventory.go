@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/metalward/metalward/internal/metal"
 )
 
@@ -166,9 +168,26 @@ func interfaces(t tree) []metal.InventoryInterface {
 		if speed := t.number(0, dir, "speed"); n.LinkUp && speed > 0 && speed < 1<<24 {
 			n.LinkSpeedMbps, n.SpeedMbps = int(speed), int(speed)
 		}
+		if t == "/" { // only the kernel that runs can be asked
+			n.FirmwareVersion = firmwareVersion(name)
+		}
 		found = append(found, n)
 	}
 	return found
+}
+
+// firmwareVersion asks the driver, as "ethtool -i" does; empty if it does not know.
+func firmwareVersion(name string) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = unix.Close(fd) }()
+	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
+	if err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(info.Fw_version[:])
 }
 
 // notDisks are block devices without a disk of their own behind them.

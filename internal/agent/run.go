@@ -44,6 +44,7 @@ type run struct {
 	Config
 	client *client
 	task   wire.TaskResponse
+	target string // disk that a deployment wrote to
 }
 
 // Run claims the boot, carries out its task and reports. It always returns what to do with the machine now,
@@ -65,8 +66,14 @@ func (r *run) run(ctx context.Context) (wire.EndAction, error) {
 	if err != nil {
 		r.Console.Stage("failed", "%s: %v", r.task.Purpose, err)
 	}
-	if sent := r.report(ctx, err); err == nil {
+	if sent := r.report(ctx, err); err == nil && sent != nil {
 		err = sent
+		// The rack does not answer: the work is done all the same. It refuses: the boot was contested at the
+		// last moment, and what was installed may be known to somebody else.
+		if isFinal(sent) && r.target != "" {
+			r.spoil(r.target)
+			r.forgetBootEntry()
+		}
 	}
 	then := r.task.Then
 	if then != wire.ThenReboot {

@@ -26,6 +26,12 @@ import (
 //	METALWARD_VM_IMAGE  image.zst to deploy, made by test/e2e/images/build.sh
 func vm(t *testing.T, rack *fakeRack, flags ...string) string {
 	t.Helper()
+	return vmLine(t, rack, func(line string) string { return line }, flags...)
+}
+
+// vmLine is vm with a kernel command line that was tampered with.
+func vmLine(t *testing.T, rack *fakeRack, tamper func(line string) string, flags ...string) string {
+	t.Helper()
 	boot := os.Getenv("METALWARD_VM_BOOT")
 	if boot == "" {
 		t.Skip("METALWARD_VM_BOOT names no ephemeral system")
@@ -49,24 +55,71 @@ func vm(t *testing.T, rack *fakeRack, flags ...string) string {
 		"-m", "1024", "-smp", "1", "-accel", "tcg", "-cpu", "max,la57=off", "-no-reboot", "-device", "virtio-rng-pci",
 		"-uuid", "8d3c2f5e-0000-4000-8000-000000000001", "-smbios", "type=1,manufacturer=Metalward,product=LabVM,serial=SN1",
 		"-rtc", "base=2001-01-01", // the clock must come from the rack
-		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd.zst"), "-append", line,
+		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd.zst"), "-append", tamper(line),
 		"-netdev", "user,id=n0,restrict=off"}, flags...)...)
-	var console bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &console, &console
+	return power(t, cmd, "")
+}
+
+// power switches the machine on until it ends by itself, or until its console shows a text.
+func power(t *testing.T, cmd *exec.Cmd, until string) string {
+	t.Helper()
+	console := &watcher{until: until, found: func() { _ = cmd.Process.Kill() }}
+	cmd.Stdout, cmd.Stderr = console, console
 	start := time.Now()
-	err = cmd.Run()
-	t.Logf("machine was on for %v\n%s", time.Since(start).Round(100*time.Millisecond), stages(console.String()))
-	if err != nil {
-		t.Fatalf("the machine did not end by itself: %v\n%s", err, console.String())
+	err := cmd.Run()
+	t.Logf("machine was on for %v\n%s", time.Since(start).Round(100*time.Millisecond), stages(console.b.String()))
+	if err != nil && (until == "" || !strings.Contains(console.b.String(), until)) {
+		t.Fatalf("the machine did not come to its end: %v\n%s", err, console.b.String())
 	}
-	return console.String()
+	return console.b.String()
+}
+
+// watcher keeps what is written and calls found at a text.
+type watcher struct {
+	b     bytes.Buffer
+	until string
+	found func()
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	w.b.Write(p)
+	if w.until != "" && bytes.Contains(w.b.Bytes(), []byte(w.until)) {
+		w.found()
+		w.until = ""
+	}
+	return len(p), nil
+}
+
+// A machine that cannot start its work is off within a minute, and says why.
+func TestVMFailures(t *testing.T) {
+	for name, tc := range map[string]struct {
+		tamper func(rack *fakeRack, line string) string
+		want   string
+	}{
+		"no arguments": {func(_ *fakeRack, line string) string { return strings.ReplaceAll(line, "metalward.", "x.") }, "METALWARD failed cannot use the kernel command line"},
+		"another CA": {func(_ *fakeRack, line string) string {
+			return strings.Replace(line, wire.ArgCA+"=", wire.ArgCA+"=0000", 1)
+		}, "METALWARD failed cannot use metalward.ca"},
+		"spent token": {func(_ *fakeRack, line string) string { return strings.Replace(line, testToken, "x"+testToken, 1) }, "the rack refused with 403: no such boot"},
+		"no such card": {func(_ *fakeRack, line string) string {
+			return strings.Replace(line, "01-52-54-00-00-00-01", "01-52-54-00-00-00-02", 1)
+		}, "METALWARD failed cannot find the interface"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rack := newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeEnlist})
+			out := vmLine(t, rack, func(line string) string { return tc.tamper(rack, line) }, "-machine", "pc", "-device", virtioNIC)
+			if !strings.Contains(out, tc.want) || !strings.Contains(out, "METALWARD off poweroff") {
+				t.Errorf("want %q and a power off, got\n%s", tc.want, out)
+			}
+		})
+	}
 }
 
 // stages keeps the agent's own lines of a console.
 func stages(console string) string {
 	var b strings.Builder
 	for line := range strings.Lines(console) {
-		if strings.Contains(line, "METALWARD") {
+		if strings.Contains(line, "METALWARD") || strings.Contains(line, "TINYINIT") {
 			b.WriteString(line)
 		}
 	}
@@ -153,6 +206,16 @@ func TestVMDeploy(t *testing.T) {
 	}
 	if !strings.Contains(out, "METALWARD efi boot entry") {
 		t.Error("no boot entry was made")
+	}
+
+	// The firmware starts what was installed, and that finds its seed. "TINYINIT" is the tiny image's own prefix.
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	disk := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-nodefaults", "-display", "none", "-serial", "stdio", "-m", "1024",
+		"-accel", "tcg", "-cpu", "max,la57=off", "-no-reboot", "-netdev", "user,id=n0,restrict=on",
+		"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no"}, hardware...)...)
+	if out := power(t, disk, "TINYINIT HOSTNAME vm1"); strings.Contains(out, "PXE") {
+		t.Error("the firmware tried the network before our entry")
 	}
 
 	// The same machine, a day later.
