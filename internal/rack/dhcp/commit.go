@@ -13,8 +13,9 @@ import (
 const (
 	// maxPending bounds the grants that wait for the disk; beyond it they are dropped, and clients ask again.
 	maxPending = 4096
-	// maxBatch bounds one write, so that the first of a long queue does not wait for the last.
-	maxBatch = 1024
+	// maxBatch bounds one write, so that the first of a long queue does not wait for the last, and answers do not
+	// leave in bursts that overrun a relay's socket buffer (208 KiB by default on Linux: some 270 packets).
+	maxBatch = 256
 )
 
 // grant is a lease to make durable, and the answer to send then, if any.

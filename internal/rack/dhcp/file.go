@@ -21,9 +21,12 @@ import (
 //	metalward-leases 1
 //	10.0.0.9 52:54:00:00:00:01 7 1795300000 b host-name 1c291ca3
 //
-// that is address, MAC, VLAN, end of the lease, state, the client's name for itself or "-", and a CRC-32 of all
-// before it. A line that is cut short or changed is skipped and counted: after a crash that is the last one,
-// which no client was told about.
+// followed by NUL bytes up to the end: room that is laid out ahead, because a write that does not change the
+// file's size needs no file system journal to be durable, which makes it two to three times as fast on ext4.
+//
+// A line is address, MAC, VLAN, end of the lease, state, the client's name for itself or "-", and a CRC-32 of all
+// before it. A line that is cut short or changed is skipped and counted: after a crash that is among the last,
+// which no client was told about. Reading ends at the first NUL: nothing acknowledged lies behind one.
 const (
 	fileHeader = "metalward-leases 1\n"
 	maxLine    = 200
@@ -31,6 +34,8 @@ const (
 	// compactMin: a rewrite of 10,000 leases takes some 10 ms, and then not again for minutes.
 	compactRatio = 4
 	compactMin   = 50_000
+	// chunk is how much room is laid out at a time: some 15,000 lines.
+	chunk = 1 << 20
 	// maxFile bounds what is read at start: eight times what compaction lets the journal grow to.
 	maxFile = 8 * maxLine * compactRatio * maxLeases
 )
@@ -102,6 +107,12 @@ func readLeases(r io.Reader, t *leases) (lines, skipped int, err error) {
 	}
 	for {
 		line, err := in.ReadSlice('\n')
+		if i := bytes.IndexByte(line, 0); i >= 0 {
+			if i > 0 {
+				skipped++
+			}
+			return lines, skipped, nil
+		}
 		switch {
 		case err == nil && len(line) <= maxLine:
 			lines++
@@ -127,7 +138,10 @@ func readLeases(r io.Reader, t *leases) (lines, skipped int, err error) {
 type journal struct {
 	path  string
 	f     *os.File
+	end   int64 // of the lines
+	size  int64 // of the file
 	lines int
+	torn  bool // the last write failed: what it left of a line must be ended first
 	buf   []byte
 }
 
@@ -152,7 +166,7 @@ func openJournal(path string, t *leases) (j *journal, skipped int, err error) {
 
 // rewrite replaces the file with the leases given, all or nothing.
 func (j *journal) rewrite(all []lease) error {
-	tmp, err := os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	tmp, err := os.OpenFile(j.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot write leases: %w", err)
 	}
@@ -163,7 +177,8 @@ func (j *journal) rewrite(all []lease) error {
 			lines++
 		}
 	}
-	_, err = tmp.Write(b)
+	size := (int64(len(b))/chunk + 1) * chunk
+	_, err = tmp.Write(append(b, make([]byte, size-int64(len(b)))...))
 	if err = errors.Join(err, tmp.Sync()); err == nil {
 		err = os.Rename(tmp.Name(), j.path)
 	}
@@ -177,25 +192,38 @@ func (j *journal) rewrite(all []lease) error {
 	if j.f != nil {
 		_ = j.f.Close()
 	}
-	j.f, j.lines, j.buf = tmp, lines, b[:0]
+	j.f, j.lines, j.end, j.size, j.buf = tmp, lines, int64(len(b)), size, nil // the buffer was large for once
 	return nil
 }
 
 // append writes leases and returns once they are on disk.
 func (j *journal) append(batch []lease) error {
 	b := j.buf[:0]
+	if j.torn {
+		b = append(b, '\n')
+	}
 	for i := range batch {
 		b = appendRecord(b, &batch[i])
 	}
 	j.buf = b
-	if _, err := j.f.Write(b); err != nil {
+	if j.end+int64(len(b)) > j.size {
+		more := max(chunk, int64(len(b)))
+		if _, err := j.f.WriteAt(make([]byte, more), j.size); err != nil {
+			return fmt.Errorf("cannot write leases: %w", err)
+		}
+		j.size += more
+	}
+	n, err := j.f.WriteAt(b, j.end)
+	j.end += int64(n) // whatever happens: lines stay in the order they were decided in
+	j.torn = true
+	if err != nil {
 		return fmt.Errorf("cannot write leases: %w", err)
 	}
-	j.lines += len(batch)
-	// Fdatasync flushes the size as well, which is all that a reader needs.
-	if err := unix.Fdatasync(int(j.f.Fd())); err != nil {
+	if err := unix.Fdatasync(int(j.f.Fd())); err != nil { // flushes a changed size as well
 		return fmt.Errorf("cannot write leases to disk: %w", err)
 	}
+	j.torn = false
+	j.lines += len(batch)
 	return nil
 }
 

@@ -195,7 +195,7 @@ func (s *Server) reconcile(ctx context.Context, open map[string]*listener) {
 		}
 		l, err := s.listen(ctx, name)
 		if err != nil {
-			s.complain(ctx, event(0), "cannot serve dhcp on interface", "interface", name, "error", err)
+			s.complain(ctx, nothing, "cannot serve dhcp on interface", "interface", name, "error", err)
 			continue
 		}
 		open[name] = l
