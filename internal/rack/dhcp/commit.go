@@ -139,7 +139,7 @@ func (s *Server) handle(ctx context.Context, l *listener, b []byte) {
 	var out *outgoing
 	if v.reply != nil {
 		out = outgoingPool.Get().(*outgoing)
-		*out = outgoing{to: v.to, mac: p.mac, src: s.source(l.iface, &p), b: append(out.b[:0], v.reply...)}
+		*out = outgoing{to: v.to, mac: p.mac, src: v.src, b: append(out.b[:0], v.reply...)}
 		switch v.to {
 		case toRelay:
 			out.ip = p.giaddr
@@ -173,14 +173,6 @@ func (s *Server) handle(ctx context.Context, l *listener, b []byte) {
 		l.send(out)
 		outgoingPool.Put(out)
 	}
-}
-
-// source is the rack's address to send from on an interface. Needs mu.
-func (s *Server) source(iface string, p *packet) ip4 {
-	if v := s.d.x.byIface[iface]; v != nil && len(v.subnets) > 0 {
-		return v.subnets[0].rack
-	}
-	return 0
 }
 
 func addrPort(a ip4, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), port) }

@@ -52,6 +52,7 @@ type verdict struct {
 	kind  byte
 	reply []byte // in the builder's buffer; nil when there is nothing to say
 	yi    ip4
+	src   ip4 // the rack's address to send it from
 	// lease is what must be on disk; an ACK waits for it.
 	lease *lease
 	event event
@@ -221,7 +222,7 @@ func (d *decider) request(now int64, v *vlan, only *subnet, o owner, p *packet) 
 func (d *decider) refuse(s *subnet, p *packet) verdict {
 	d.w.start(p, nak, 0, s.rack)
 	d.w.text(optMessage, "address not available")
-	r := verdict{kind: nak, to: toAll, reply: d.w.finish(p)}
+	r := verdict{kind: nak, to: toAll, src: s.rack, reply: d.w.finish(p)}
 	if p.giaddr != 0 {
 		r.to = toRelay
 		r.reply[10] |= broadcastFlag >> 8 // the relay must broadcast it: RFC 2131 section 4.3.2
@@ -266,7 +267,7 @@ func (d *decider) answer(s *subnet, p *packet, kind byte, yi ip4, lifetime uint3
 		w.bytes(optClientUUID, p.uuid) // PXE 2.1 section 2.2.3: some ROMs drop answers without it
 	}
 	d.boot(s, p)
-	r := verdict{kind: kind, yi: yi, reply: w.finish(p), to: toOffered}
+	r := verdict{kind: kind, yi: yi, src: s.rack, reply: w.finish(p), to: toOffered}
 	switch {
 	case p.giaddr != 0:
 		r.to = toRelay

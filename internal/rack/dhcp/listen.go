@@ -39,7 +39,12 @@ type listener struct {
 	died  atomic.Bool
 }
 
-func (l *listener) dead() bool { return l.died.Load() }
+// dead reports whether the listener is to be opened anew: it failed, or its interface was removed and made
+// again under the same name, which the old sockets would never notice.
+func (l *listener) dead() bool {
+	ifi, err := net.InterfaceByName(l.iface)
+	return l.died.Load() || err != nil || ifi.Index != l.index
+}
 
 // close ends the listener and waits for its goroutines. Grants that still refer to it send into a closed
 // socket, which fails harmlessly.
