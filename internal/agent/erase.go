@@ -14,6 +14,9 @@ import (
 // progressEvery bounds how often the rack hears of a long step.
 const progressEvery = 5 * time.Second
 
+// silentFor is how long progress is not reported after that failed.
+const silentFor = time.Minute
+
 // meter reports a long step in percent, not more often than people read, and keeps process 1 calm.
 type meter struct {
 	r     *run
@@ -34,7 +37,9 @@ func (m *meter) at(done int64) {
 		return
 	}
 	m.last = time.Now()
-	m.r.progress(m.ctx, m.stage, int(min(100, 100*(float64(done)/float64(m.total)))))
+	if !m.r.progress(m.ctx, m.stage, int(min(100, 100*(float64(done)/float64(m.total))))) {
+		m.last = time.Now().Add(silentFor) // a rack that is away must not slow down the work
+	}
 }
 
 // erase makes the disks named in the task, or all, unreadable. It goes on after a disk that fails, so that as

@@ -166,7 +166,9 @@ func (g *gpt) fill(disk storage, size int64) (Partition, error) {
 	if last.Type != typeESP && last.Type != typeBIOS {
 		// A whole MiB, which suits every disk; never less than it was.
 		align := uint64(mib / g.block)
-		last.Last = max(last.Last, (usable+1)/align*align-1)
+		if blocks := (usable + 1) / align * align; blocks > last.Last {
+			last.Last = blocks - 1
+		}
 		binary.LittleEndian.PutUint64(g.entries[(last.Number-1)*g.size+40:], last.Last)
 	}
 	g.put64(offLast, usable)

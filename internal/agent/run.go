@@ -171,8 +171,8 @@ func (r *run) forgetBootEntry() {
 }
 
 // progress tells people what happens. It is a courtesy: it is not tried twice, and its failure is not one of
-// the task. A refusal will be met again by the next call that matters.
-func (r *run) progress(ctx context.Context, stage string, percent int) {
+// the task. A refusal will be met again by the next call that matters. It returns whether the rack heard it.
+func (r *run) progress(ctx context.Context, stage string, percent int) bool {
 	if percent < 0 {
 		r.Console.Stage("progress", "%s", stage)
 	} else {
@@ -182,7 +182,9 @@ func (r *run) progress(ctx context.Context, stage string, percent int) {
 	defer cancel()
 	if err := r.client.once(ctx, http.MethodPost, wire.ProgressPath, wire.ProgressRequest{Stage: stage, Percent: percent}, nil); err != nil {
 		r.Console.Stage("progress", "cannot report: %v", err)
+		return false
 	}
+	return true
 }
 
 // report ends the task at the rack. A task that worked is reported with patience, a failed one with less:

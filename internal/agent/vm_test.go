@@ -90,6 +90,53 @@ func (w *watcher) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// OpenIPMI's simulator is the BMC, and the machine reads its address in-band.
+func TestVMBMC(t *testing.T) {
+	if _, err := exec.LookPath("ipmi_sim"); err != nil {
+		t.Skip("ipmi_sim is not installed")
+	}
+	rack := newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeEnlist, Then: wire.ThenPowerOff})
+	dir := t.TempDir()
+	port := func() int {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		return l.Addr().(*net.TCPAddr).Port
+	}
+	console := port()
+	writeTree(t, dir, map[string]string{
+		// Prints NAME:VALUE for each name after "get"; the simulator asks for all that it knows.
+		"lan": `#!/bin/sh
+for name in "$@"; do case $name in
+ip_addr) echo ip_addr:10.78.0.11;;
+ip_addr_src) echo ip_addr_src:static;;
+mac_addr|*_mac_addr) echo $name:52:54:00:00:00:99;;
+subnet_mask|*_ip_addr) echo $name:255.255.255.0;;
+esac; done
+`,
+		"lan.conf": fmt.Sprintf("name \"bmc\"\nset_working_mc 0x20\nstartlan 1\naddr 127.0.0.1 %d\npriv_limit admin\nguid a123456789abcdefa123456789abcdef\n"+
+			"lan_config_program \"%s/lan 1\"\nendlan\nserial 15 127.0.0.1 %d codec VM\n", port(), dir, console),
+		"sim.emu":    "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02 persist_sdr\nsel_enable 0x20 1000 0x0a\nmc_enable 0x20\n",
+		"state/keep": "",
+	})
+	if err := os.Chmod(filepath.Join(dir, "lan"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	bmc := exec.CommandContext(t.Context(), "ipmi_sim", "-c", dir+"/lan.conf", "-f", dir+"/sim.emu", "-s", dir+"/state", "-n")
+	if err := bmc.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bmc.Process.Kill(); _ = bmc.Wait() }()
+	vm(t, rack, "-machine", "pc", "-device", virtioNIC, "-chardev", fmt.Sprintf("socket,id=ipmi0,host=127.0.0.1,port=%d,reconnect=2", console),
+		"-device", "ipmi-bmc-extern,chardev=ipmi0,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0")
+	want := metal.InventoryBMC{PowerType: "ipmi", Address: "10.78.0.11", MAC: "52:54:00:00:00:99"}
+	if len(rack.found) != 1 || rack.found[0].BMC == nil || *rack.found[0].BMC != want {
+		t.Errorf("got %+v, want BMC %+v", rack.found, want)
+	}
+}
+
 // A machine that cannot start its work is off within a minute, and says why.
 func TestVMFailures(t *testing.T) {
 	for name, tc := range map[string]struct {
