@@ -52,7 +52,7 @@ func vmLine(t *testing.T, rack *fakeRack, tamper func(line string) string, flags
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{"-nodefaults", "-display", "none", "-serial", "stdio",
-		"-m", "1024", "-smp", "1", "-accel", "tcg", "-cpu", "max,la57=off", "-no-reboot", "-device", "virtio-rng-pci",
+		"-m", "512", "-smp", "1", "-accel", "tcg", "-cpu", "max,la57=off", "-no-reboot", "-device", "virtio-rng-pci",
 		"-uuid", "8d3c2f5e-0000-4000-8000-000000000001", "-smbios", "type=1,manufacturer=Metalward,product=LabVM,serial=SN1",
 		"-rtc", "base=2001-01-01", // the clock must come from the rack
 		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd.zst"), "-append", tamper(line),
