@@ -300,3 +300,8 @@ func (g *Gate) View(ctx context.Context, action authz.Action, fn func(*Viewing) 
 		return fn(&Viewing{View: v, principal: p, action: action, now: g.now().UTC().Truncate(time.Microsecond)})
 	})
 }
+
+// Denied records a call that was refused before it reached a service, for want of good credentials.
+func (g *Gate) Denied(ctx context.Context, action authz.Action, cause error) {
+	g.record(ctx, g.call(ctx, action), &denied{cause})
+}
