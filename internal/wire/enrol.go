@@ -66,6 +66,7 @@ type EnrolResponse struct {
 	Certificate []byte    `json:"certificate"` // PEM
 	CA          []byte    `json:"ca"`          // PEM of the region's CA
 	Expires     time.Time `json:"expires"`
+	RPCPort     int       `json:"rpc_port"` // of the region's host, for sessions
 }
 
 // TokenKey derives a token's key from the instance's shared secret.

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/region"
+	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/secret"
+)
+
+// offline opens a region's services on its host, beside a running region or without one.
+func offline(ctx context.Context, c config.Region) (*region.Region, error) {
+	if _, err := os.Stat(c.StateDir); err != nil {
+		return nil, fault.Field("state-dir", "There is no state folder at %s; name the one that the region runs with.", c.StateDir)
+	}
+	return region.New(ctx, region.Options{Config: c, Version: version, Log: logger(false), Offline: true})
+}
+
+func stateFlags(fs *flag.FlagSet, c *config.Region) {
+	fs.StringVar(&c.StateDir, "state-dir", defaultStateDir(), "the region's state folder")
+	fs.StringVar(&c.Database, "database", "", "the region's postgres:// URL, if it has one")
+}
+
+func createAdmin(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("metalward createadmin", flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	name := fs.String("username", "", "name to log in with")
+	email := fs.String("email", "", "e-mail address")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	in := bufio.NewReader(os.Stdin)
+	if *name == "" {
+		if *name, err = ask(in, "User name: "); err != nil {
+			return err
+		}
+	}
+	password, err := askPassword(in)
+	if err != nil {
+		return err
+	}
+	u, err := r.Identity.CreateUser(authz.AsSystem(ctx, "createadmin"), identity.NewUser{Name: *name, Email: *email, Password: password, Admin: true})
+	if err != nil {
+		return err
+	}
+	fmt.Println("Created administrator", u.Name)
+	return nil
+}
+
+func ask(in *bufio.Reader, prompt string) (string, error) {
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		fmt.Fprint(os.Stderr, prompt)
+	}
+	line, err := in.ReadString('\n')
+	if err != nil && line == "" {
+		return "", fault.New(fault.Invalid, "Nothing was entered.")
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// askPassword prompts twice on a terminal, and takes one line from anything else.
+func askPassword(in *bufio.Reader) (secret.Value, error) {
+	fd := int(os.Stdin.Fd())
+	if !term.IsTerminal(fd) {
+		line, err := ask(in, "")
+		return secret.FromString(line), err
+	}
+	var got [2][]byte
+	for i, prompt := range []string{"Password: ", "Password again: "} {
+		fmt.Fprint(os.Stderr, prompt)
+		b, err := term.ReadPassword(fd)
+		fmt.Fprintln(os.Stderr)
+		if err != nil {
+			return secret.Value{}, err
+		}
+		got[i] = b
+	}
+	if string(got[0]) != string(got[1]) {
+		return secret.Value{}, fault.Field("password", "The two entries differ.")
+	}
+	return secret.NewValue(got[0]), nil
+}
+
+// apiKey prints a new key: for scripts on the region's host, as `maas apikey --generate`.
+func apiKey(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("metalward apikey", flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	name := fs.String("username", "", "whose key")
+	label := fs.String("name", "made on the controller", "the key's name")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	k, err := r.Identity.KeyFor(authz.AsSystem(ctx, "apikey"), *name, *label)
+	if err != nil {
+		return err
+	}
+	fmt.Println(k.Text().RevealString())
+	return nil
+}
+
+func trail(ctx context.Context, args []string) error {
+	if len(args) == 0 || args[0] != "verify" {
+		return fault.New(fault.Invalid, "usage: metalward trail verify [--state-dir DIR]")
+	}
+	fs := flag.NewFlagSet("metalward trail verify", flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	if err := fs.Parse(args[1:]); err != nil {
+		return err
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	n, err := r.VerifyTrail(ctx, c.StateDir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("The trail is intact: %d sealed events.\n", n)
+	return nil
+}
+
+// readSecretFile reads a secret from a file, or from standard input for "-".
+func readSecretFile(name string, limit int64) (secret.Value, error) {
+	var from io.Reader = os.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return secret.Value{}, err
+		}
+		defer func() { _ = f.Close() }()
+		from = f
+	}
+	b, err := io.ReadAll(io.LimitReader(from, limit))
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return secret.FromString(strings.TrimSpace(string(b))), nil
+}

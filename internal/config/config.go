@@ -1,0 +1,133 @@
+// Package config holds one documented struct for each role of the binary. Zero values are completed with the
+// defaults named here; Check says what is wrong without starting anything. Only cmd/metalward fills them in,
+// from flags and a file; packages receive values.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/metalward/metalward/internal/fault"
+)
+
+// The ports. Source: MAAS's for 5240, 5248 and 5250; see docs/reference.
+const (
+	PortHTTPS    = 5443 // UI and API
+	PortPlain    = 5240 // says where HTTPS is
+	PortRPC      = 5250 // racks, mutual TLS
+	PortBootHTTP = 5248 // first-stage boot files, plain: firmware cannot do better
+	PortMetadata = 5246 // agents and deployed machines, HTTPS
+)
+
+// Region configures a region controller.
+type Region struct {
+	// StateDir holds the database, the keys and the images. It is made with mode 0700. Required.
+	StateDir string
+	// Database is a postgres:// URL; empty means SQLite in the state folder.
+	Database string
+	// HTTPS is where the UI and API listen. Default ":5443".
+	HTTPS string
+	// Plain is where the plain-text port listens, which only redirects. Default ":5240"; "off" for none.
+	Plain string
+	// RPC is where racks connect. Default ":5250".
+	RPC string
+	// PublicHost is the name or address that people and racks reach this region by. Default: the host's name.
+	PublicHost string
+	// TrustedProxies are networks in CIDR notation whose forwarding headers are believed. Default: none.
+	TrustedProxies []string
+	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
+	MetadataPort int
+}
+
+// Check completes the defaults and says what is wrong. Kinds: Invalid.
+func (c *Region) Check() error {
+	bad := fault.Fields{}
+	if c.StateDir == "" {
+		bad.Add("state-dir", "Name the folder for the state.")
+	} else if abs, err := filepath.Abs(c.StateDir); err == nil {
+		c.StateDir = abs
+	}
+	for _, l := range []struct {
+		name string
+		addr *string
+		port int
+	}{{"listen-https", &c.HTTPS, PortHTTPS}, {"listen-plain", &c.Plain, PortPlain}, {"listen-rpc", &c.RPC, PortRPC}} {
+		if *l.addr == "" {
+			*l.addr = fmt.Sprintf(":%d", l.port)
+		}
+		if _, _, err := net.SplitHostPort(*l.addr); err != nil && (*l.addr != "off" || l.name != "listen-plain") {
+			bad.Add(l.name, "%q is not an address such as :%d or 10.0.0.1:%d.", *l.addr, l.port, l.port)
+		}
+	}
+	if c.MetadataPort == 0 {
+		c.MetadataPort = PortMetadata
+	}
+	if c.MetadataPort < 1 || c.MetadataPort > 65535 {
+		bad.Add("metadata-port", "Use a port from 1 to 65535.")
+	}
+	if c.Database != "" {
+		if u, err := url.Parse(c.Database); err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
+			bad.Add("database", "Use a postgres:// URL, or leave it empty for SQLite.")
+		}
+	}
+	_, err := c.Proxies()
+	bad.AddErr("trusted-proxy", err)
+	return bad.Err()
+}
+
+// Proxies parses TrustedProxies. Kinds: Invalid without a field.
+func (c *Region) Proxies() (out []netip.Prefix, err error) {
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, err2 := netip.ParseAddr(text)
+			if err2 != nil {
+				return nil, fault.New(fault.Invalid, "%q is not a network such as 10.0.0.0/24.", text)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// Rack configures a rack controller.
+type Rack struct {
+	// StateDir holds the rack's key, leases, snapshot and image cache. It is made with mode 0700. Required.
+	StateDir string
+	// Region is the host and port of the region's RPC. Default: what enrolment found.
+	Region string
+	// BootFiles is the folder of iPXE, kernel and initramfs, as `make ephemeral` builds it. Required to boot machines.
+	BootFiles string
+	// BootHTTP and Metadata are the ports on the boot VLANs. Defaults 5248 and 5246.
+	BootHTTP, Metadata int
+	// ImageCacheBytes bounds the image cache. Default 20 GiB.
+	ImageCacheBytes int64
+}
+
+// Check completes the defaults and says what is wrong. Kinds: Invalid.
+func (c *Rack) Check() error {
+	bad := fault.Fields{}
+	if c.StateDir == "" {
+		bad.Add("state-dir", "Name the folder for the state.")
+	} else if abs, err := filepath.Abs(c.StateDir); err == nil {
+		c.StateDir = abs
+	}
+	if c.BootHTTP == 0 {
+		c.BootHTTP = PortBootHTTP
+	}
+	if c.Metadata == 0 {
+		c.Metadata = PortMetadata
+	}
+	if c.ImageCacheBytes == 0 {
+		c.ImageCacheBytes = 20 << 30
+	}
+	if c.BootHTTP < 1 || c.BootHTTP > 65535 || c.Metadata < 1 || c.Metadata > 65535 || c.BootHTTP == c.Metadata {
+		bad.Add("boot-port", "Use two different ports from 1 to 65535.")
+	}
+	return bad.Err()
+}

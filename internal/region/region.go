@@ -1,0 +1,317 @@
+// Package region is the composition root of a region controller: it makes every part and joins them, and holds
+// no logic of its own. New opens, Run serves until its context ends.
+package region
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/api"
+	"github.com/metalward/metalward/internal/region/audit"
+	"github.com/metalward/metalward/internal/region/controllers"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/images"
+	"github.com/metalward/metalward/internal/region/machines"
+	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/rackrpc"
+	"github.com/metalward/metalward/internal/region/site"
+	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/region/ui"
+	"github.com/metalward/metalward/internal/region/web"
+	"github.com/metalward/metalward/internal/secret"
+)
+
+// Region is a region controller. Its services are exported for the composition roots around it: the command
+// line on its host and the tests.
+type Region struct {
+	ID          string
+	BaseURL     string // "https://host:port"
+	RPCAddress  string // "host:port" for racks
+	Fingerprint string // SHA-256 of the site's CA certificate, hex
+
+	Gate        *gate.Gate
+	Identity    *identity.Service
+	Machines    *machines.Service
+	Networks    *networks.Service
+	Controllers *controllers.Service
+	Images      *images.Service
+
+	reader *store.Reader
+	writer *store.Writer
+	server *web.Server
+	rpc    *rackrpc.Server
+	log    *slog.Logger
+
+	https, plain, rpcListener net.Listener
+}
+
+// Options are what a region is made of besides its configuration.
+type Options struct {
+	Config  config.Region
+	Version string
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Offline opens the services without listening: for commands on the region's host.
+	Offline bool
+}
+
+// New opens a region's state, making it at first start, and its listeners.
+func New(ctx context.Context, o Options) (r *Region, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	cfg := &o.Config
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make state folder: %w", err)
+	}
+	r = &Region{log: o.Log}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, "root.key"))
+	if err != nil {
+		return nil, err
+	}
+	shared, err := secret.LoadOrCreateKey(filepath.Join(cfg.StateDir, "shared-secret"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open shared secret: %w", err)
+	}
+	if r.ID, err = regionID(filepath.Join(cfg.StateDir, "region-id")); err != nil {
+		return nil, err
+	}
+	dsn := cfg.Database
+	if dsn == "" {
+		dsn = filepath.Join(cfg.StateDir, "metalward.db")
+	}
+	if r.reader, r.writer, err = store.Open(ctx, dsn); err != nil {
+		return nil, err
+	}
+	hub := newHub()
+	var idn *identity.Service
+	var nets *networks.Service
+	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Changed: func(touched []authz.Target) {
+		if idn != nil {
+			idn.Changed(touched)
+		}
+		if nets != nil {
+			nets.Changed(touched)
+		}
+		hub.send(touched)
+	}})
+	here, err := site.Load(ctx, r.Gate, keys, o.Now())
+	if err != nil {
+		return nil, err
+	}
+	r.Fingerprint = here.Web.Fingerprint()
+	if err := os.WriteFile(filepath.Join(cfg.StateDir, "ca.pem"), here.Web.PEM(), 0o600); err != nil {
+		return nil, err
+	}
+	idn = identity.New(r.Gate, o.Now)
+	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
+	r.Identity, r.Networks = idn, nets
+	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
+	nets.SetRacks(r.Controllers)
+	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
+		return nil, err
+	}
+	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
+		MetadataPort: uint16(cfg.MetadataPort)})
+	if o.Offline {
+		return r, nil
+	}
+	if err := r.listen(cfg); err != nil {
+		return nil, err
+	}
+	cert := &web.Certificate{CA: here.Web, Now: o.Now}
+	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
+	auth := &web.Auth{Identity: idn}
+	surface, err := api.New(api.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := cfg.Proxies()
+	if err != nil {
+		return nil, err
+	}
+	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, UI: pages, CA: here.Web.PEM(),
+		Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
+	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
+	host, _ := os.Hostname()
+	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
+}
+
+// trailKey signs the trail's checkpoints; it belongs to the root key and needs no storage.
+func trailKey(keys *secret.Keyring) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(keys.Derive("trail checkpoints"))
+}
+
+func regionID(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && metal.ValidSystemID(strings.TrimSpace(string(b))) {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("cannot use %s: %w", path, errors.Join(err, errors.New("not a system id")))
+	}
+	id := metal.NewSystemID()
+	return id, secret.WriteFile(path, []byte(id+"\n"))
+}
+
+// hostNames are the names and addresses that the region's certificate is for.
+func hostNames(public string) (names []string, ips []netip.Addr) {
+	names = []string{"localhost"}
+	if host, err := os.Hostname(); err == nil && metal.ValidHostname(host) {
+		names = append(names, host)
+	}
+	if ip, err := netip.ParseAddr(public); err == nil {
+		ips = append(ips, ip)
+	} else if metal.ValidHostname(public) {
+		names = append(names, public)
+	}
+	addrs, _ := net.InterfaceAddrs() // none is no reason not to start
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && !ip.IsLinkLocalUnicast() {
+				ips = append(ips, ip.Unmap())
+			}
+		}
+	}
+	return names, ips
+}
+
+func (r *Region) listen(cfg *config.Region) (err error) {
+	var lc net.ListenConfig
+	open := func(name, addr string) net.Listener {
+		if err != nil || addr == "off" {
+			return nil
+		}
+		var l net.Listener
+		if l, err = lc.Listen(context.Background(), "tcp", addr); err != nil {
+			err = fmt.Errorf("cannot listen for %s: %w", name, err)
+		}
+		return l
+	}
+	r.https, r.plain, r.rpcListener = open("HTTPS", cfg.HTTPS), open("plain HTTP", cfg.Plain), open("racks", cfg.RPC)
+	if err != nil {
+		return err
+	}
+	host := cfg.PublicHost
+	if host == "" {
+		host = firstHost(cfg.HTTPS)
+	}
+	r.BaseURL = "https://" + net.JoinHostPort(host, strconv.Itoa(r.https.Addr().(*net.TCPAddr).Port))
+	r.RPCAddress = net.JoinHostPort(host, strconv.Itoa(r.rpcListener.Addr().(*net.TCPAddr).Port))
+	return nil
+}
+
+// firstHost is how others reach this host when nobody said: the listening address, or the host's first
+// address, or its name.
+func firstHost(listen string) string {
+	if host, _, err := net.SplitHostPort(listen); err == nil && host != "" && host != "0.0.0.0" && host != "::" {
+		return host
+	}
+	addrs, _ := net.InterfaceAddrs() // none: the name will do
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			return n.IP.String()
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return host
+}
+
+// Run serves until the context ends. What is under way finishes or is done again at the next start.
+func (r *Region) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	errs := make(chan error, 4)
+	background := func(fn func(context.Context)) { wg.Go(func() { fn(ctx) }) }
+	serve := func(name string, fn func() error) {
+		wg.Go(func() {
+			if err := fn(); err != nil {
+				errs <- fmt.Errorf("cannot serve %s: %w", name, err)
+				cancel()
+			}
+		})
+	}
+	// The trail is sealed last: after everything that writes to it.
+	sealed := make(chan struct{})
+	sealCtx, stopSeal := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { defer close(sealed); r.Gate.Run(sealCtx) }()
+	background(r.Machines.Run)
+	background(r.Networks.Run)
+	full := r.server.Handler()
+	serve("HTTPS", func() error { return web.Serve(ctx, r.https, full, r.server.TLS(), r.log) })
+	serve("racks", func() error { return r.rpc.Serve(ctx, r.rpcListener) })
+	if r.plain != nil {
+		serve("plain HTTP", func() error { return web.Serve(ctx, r.plain, r.server.Plain(full), nil, r.log) })
+	}
+	<-ctx.Done()
+	wg.Wait()
+	stopSeal()
+	<-sealed
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Handler serves the HTTPS port's requests: for tests.
+func (r *Region) Handler() http.Handler { return r.server.Handler() }
+
+// VerifyTrail checks the trail. It returns how many rows fit.
+func (r *Region) VerifyTrail(ctx context.Context, stateDir string) (int64, error) {
+	keys, err := secret.OpenKeyring(filepath.Join(stateDir, "root.key"))
+	if err != nil {
+		return 0, err
+	}
+	return audit.Verify(ctx, r.reader, trailKey(keys).Public().(ed25519.PublicKey))
+}
+
+// Close closes listeners and the database.
+func (r *Region) Close() {
+	for _, l := range []net.Listener{r.https, r.plain, r.rpcListener} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if r.writer != nil {
+		_ = r.writer.Close()
+	}
+	if r.reader != nil {
+		_ = r.reader.Close()
+	}
+}

@@ -1,0 +1,306 @@
+// Package web is what stands between the network and the region's pages and API: listeners, TLS, request ids,
+// limits, and the plain-text port that serves nobody but says where to go.
+//
+// Sessions, cookies and the check for requests from other sites are in auth.go.
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/pki"
+	"github.com/metalward/metalward/internal/region/controllers"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/wire"
+)
+
+// Limits of the listeners.
+const (
+	headerTime     = 10 * time.Second
+	readTime       = 10 * time.Minute // of a whole request: an image's chunk over a slow line
+	idleTime       = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
+	maxEnrolBytes  = 32 << 10
+	maxLoginBytes  = 16 << 10
+)
+
+// Certificate is a server certificate of the instance's own authority, renewed at two thirds of its life
+// without a restart. Safe for concurrent use.
+type Certificate struct {
+	CA    *pki.CA
+	Names []string
+	IPs   []netip.Addr
+	Now   func() time.Time
+
+	current atomic.Pointer[issued]
+}
+
+type issued struct {
+	cert  *tls.Certificate
+	until time.Time
+}
+
+// Get returns the certificate; it fits tls.Config.GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	now := c.Now()
+	if cur := c.current.Load(); cur != nil && now.Before(cur.until) {
+		return cur.cert, nil
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	chain, err := c.CA.Server(&key.PublicKey, "metalward region", c.Names, c.IPs, pki.ServerLife, now)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := pki.ParseCerts(chain)
+	if err != nil {
+		return nil, err
+	}
+	cert := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
+	for _, x := range certs {
+		cert.Certificate = append(cert.Certificate, x.Raw)
+	}
+	c.current.Store(&issued{cert, pki.RenewAt(certs[0])})
+	return cert, nil
+}
+
+// Server serves the region's HTTPS.
+type Server struct {
+	Gate        *gate.Gate
+	Identity    *identity.Service
+	Controllers *controllers.Service
+	Auth        *Auth
+	Certificate *Certificate
+	API         http.Handler // below /MAAS/api/2.0
+	UI          http.Handler // everything else
+	CA          []byte       // PEM, offered to those who verify its fingerprint
+	// Trusted are the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
+	Trusted []netip.Prefix
+	BaseURL string // "https://host:port"
+	RPCPort int    // where enrolled racks connect
+	Log     *slog.Logger
+}
+
+// Handler is the HTTPS port's.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/MAAS/api/2.0/", s.API)
+	mux.HandleFunc("GET /MAAS/api/version/", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "2.0") })
+	mux.HandleFunc("/MAAS/api/1.0/", func(w http.ResponseWriter, _ *http.Request) {
+		plain(w, http.StatusGone, "The 1.0 API is no longer available.")
+	})
+	mux.HandleFunc("POST /MAAS/accounts/authenticate/", s.authenticate)
+	mux.HandleFunc("/MAAS/", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/MAAS/" && r.Method == http.MethodGet {
+			http.Redirect(w, r, "/", http.StatusFound)
+			return
+		}
+		plain(w, http.StatusNotFound, "Unknown endpoint: "+r.URL.Path+".")
+	})
+	mux.HandleFunc("POST "+wire.EnrolPath, s.enrol)
+	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		_, _ = w.Write(s.CA)
+	})
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.Handle("/", s.UI)
+	return s.wrap(mux, true)
+}
+
+func plain(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body))
+}
+
+// wrap gives every request an id, an origin and the security headers, and survives a panic of its handler.
+func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := metal.NewSystemID()
+		source := s.client(r)
+		h := w.Header()
+		h.Set("MAAS-trace-id", id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		if secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		ctx := authz.WithOrigin(r.Context(), authz.Origin{Source: source, RequestID: id})
+		defer func() {
+			if p := recover(); p != nil {
+				if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+					panic(p)
+				}
+				s.Log.ErrorContext(ctx, "handler panicked", "request_id", id, "path", r.URL.Path, "panic", p)
+				plain(w, http.StatusInternalServerError, "Internal error "+id)
+			}
+		}()
+		// The mux would redirect doubled slashes; clients of MAAS rely on their being taken as one.
+		if strings.Contains(r.URL.Path, "//") {
+			u := *r.URL
+			for strings.Contains(u.Path, "//") {
+				u.Path = strings.ReplaceAll(u.Path, "//", "/")
+			}
+			u.RawPath = ""
+			r.URL = &u
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// client is the address that a request counts for: the peer's, or behind a trusted proxy the last address in
+// X-Forwarded-For that is not a trusted proxy itself.
+func (s *Server) client(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if !s.trusts(host) {
+		return host
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop := strings.TrimSpace(hops[i])
+		if _, err := netip.ParseAddr(hop); err != nil {
+			return host // a proxy that we trust would not have written this
+		}
+		if !s.trusts(hop) {
+			return hop
+		}
+	}
+	return host
+}
+
+func (s *Server) trusts(host string) bool {
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	for _, p := range s.Trusted {
+		if p.Contains(a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Plain is the handler of the plain-text port (5240). It redirects a GET or HEAD without credentials. A
+// request with credentials is refused and reported: its key was exposed on the network. A trusted proxy that
+// says that its client came by HTTPS is served.
+func (s *Server) Plain(full http.Handler) http.Handler {
+	return s.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if s.trusts(peer) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+			full.ServeHTTP(w, r)
+			return
+		}
+		_, cookie := r.Cookie(CookieName)
+		exposed := identity.HasCredentials(r) || r.Header.Get("Authorization") != "" || cookie == nil
+		if exposed || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if exposed {
+				s.Gate.Security(r.Context(), "key_exposed", map[string]string{"path": metal.Printable(r.URL.Path, 200),
+					"advice": "credentials were sent without TLS: delete the key and make a new one"})
+			}
+			plain(w, http.StatusForbidden, "This port does not take credentials or changes. Use "+s.BaseURL+" instead. If you sent an API key, it was readable on the network: delete it and make a new one.")
+			return
+		}
+		target := s.BaseURL + (&url.URL{Path: r.URL.Path, RawQuery: r.URL.RawQuery}).RequestURI()
+		http.Redirect(w, r, target, http.StatusMovedPermanently)
+	}), false)
+}
+
+// Serve serves a handler on a listener until the context ends, then lets what is under way finish.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, cfg *tls.Config, log *slog.Logger) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes, TLSConfig: cfg,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() {
+		end, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if srv.Shutdown(end) != nil {
+			_ = srv.Close()
+		}
+	})
+	defer stop()
+	var err error
+	if cfg != nil {
+		err = srv.ServeTLS(l, "", "")
+	} else {
+		err = srv.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) || ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// TLS is the HTTPS port's configuration.
+func (s *Server) TLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.Get, NextProtos: []string{"h2", "http/1.1"},
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}}
+}
+
+// authenticate trades a name and password for a new API key, as MAAS's clients do.
+func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxLoginBytes)
+	if err := r.ParseMultipartForm(maxLoginBytes); err != nil && !errors.Is(err, http.ErrNotMultipart) {
+		plain(w, http.StatusBadRequest, "The form cannot be read.")
+		return
+	}
+	k, err := s.Identity.Authenticate(r.Context(), r.PostFormValue("username"), secret.FromString(r.PostFormValue("password")), r.PostFormValue("consumer"))
+	switch {
+	case fault.Is(err, fault.Unauthenticated):
+		w.WriteHeader(http.StatusForbidden) // as MAAS: 403, empty
+		return
+	case err != nil:
+		wire.EncodeFault(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(map[string]string{"consumer_key": k.ConsumerKey, "token_key": k.TokenKey, "token_secret": k.Secret.RevealString(), "name": k.Name})
+}
+
+// enrol is the one call of a rack that has no certificate yet.
+func (s *Server) enrol(w http.ResponseWriter, r *http.Request) {
+	if r.TLS == nil {
+		wire.EncodeFault(w, fault.New(fault.Forbidden, "Enrol over TLS, directly: a proxy in between breaks the proof."))
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxEnrolBytes))
+	if err != nil {
+		wire.EncodeFault(w, fault.New(fault.TooLarge, "The request is larger than %d bytes or broke off.", maxEnrolBytes))
+		return
+	}
+	var req wire.EnrolRequest
+	if err := wire.Decode(body, &req); err != nil {
+		wire.EncodeFault(w, err)
+		return
+	}
+	resp, err := s.Controllers.Enrol(r.Context(), req, *r.TLS)
+	if err != nil {
+		wire.EncodeFault(w, err)
+		return
+	}
+	resp.RPCPort = s.RPCPort
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(resp)
+}
