@@ -164,6 +164,9 @@ func runRack(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "enrol" {
 		return enrol(ctx, args[1:])
 	}
+	if len(args) > 0 && args[0] == "token" {
+		return rackToken(ctx, args[1:])
+	}
 	fs := flag.NewFlagSet("metalward rack", flag.ContinueOnError)
 	var kc config.Rack
 	fs.StringVar(&kc.StateDir, "state-dir", filepath.Join(defaultStateDir(), "rack"), "folder for the rack's key, leases and image cache")
@@ -204,5 +207,28 @@ func enrol(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Printf("Enrolled as rack controller %s.\nStart it with: metalward rack --state-dir %s\n", id, *dir)
+	return nil
+}
+
+// rackToken prints an enrolment token, on the region's host: what Add rack controller does in the UI.
+func rackToken(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("metalward rack token", flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	name := fs.String("name", "", "host name of the rack that may use it")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	t, err := r.Controllers.MintToken(authz.AsSystem(ctx, "rack-token"), *name)
+	if err != nil {
+		return err
+	}
+	fmt.Println(t.Text().RevealString())
+	fmt.Fprintf(os.Stderr, "It works once, for %s, until %s.\n", t.RackName, t.Expires.Local().Format("15:04:05"))
 	return nil
 }

@@ -1,0 +1,88 @@
+# Each target is one or two plain commands. `make help` lists them.
+
+SHELL := bash
+STATE ?= state
+OUT   ?= build
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export CGO_ENABLED ?= 0
+GOBUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+FUZZTIME ?= 60s
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+.PHONY: build
+build: ## the binaries, into build/
+	$(GOBUILD) -o $(OUT)/metalward ./cmd/metalward
+	$(GOBUILD) -o $(OUT)/metalward-agent ./cmd/metalward-agent
+
+.PHONY: run
+run: deps-run assets build ephemeral ## build, and start a region and a rack on this host
+	exec $(OUT)/metalward up --state-dir $(STATE) --boot-files $(OUT)/ephemeral
+
+.PHONY: deps-run
+deps-run: ## install or name what building and running needs
+	deploy/deps.sh run
+
+.PHONY: assets
+assets: ## front-end assets from npm, if Node is here; the pages work without
+	deploy/assets/build.sh
+
+.PHONY: ephemeral
+ephemeral: ## kernel and initramfs with the agent, and iPXE, from Debian packages
+	deploy/ephemeral/build.sh $(OUT)/ephemeral
+
+.PHONY: test
+test: ## everything that needs no root (as root on Debian it installs PostgreSQL for the store's suite)
+	deploy/deps.sh test
+	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m ./...
+	cd test/compat && go test -timeout 10m ./...
+
+.PHONY: e2e
+e2e: ## whole stories with emulated machines; needs root
+	deploy/deps.sh e2e
+	go test -tags e2e -count=1 -timeout 60m -v ./test/e2e/...
+
+.PHONY: e2e-smoke
+e2e-smoke: ## one BIOS machine from power-on to deployed and back; needs root
+	deploy/deps.sh e2e
+	METALWARD_E2E_SMOKE=1 go test -tags e2e -count=1 -timeout 20m -v -run 'TestStoryBIOS' ./test/e2e/
+
+.PHONY: bench
+bench: ## benchmarks; see docs/benchmarks.md
+	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/bench/...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for a while (FUZZTIME)
+	deploy/fuzz.sh $(FUZZTIME)
+
+.PHONY: cover
+cover: ## coverage page, into build/
+	mkdir -p $(OUT)
+	go test -coverprofile $(OUT)/cover.out ./... && go tool cover -html $(OUT)/cover.out -o $(OUT)/cover.html
+
+.PHONY: fmt
+fmt: ## format
+	gofmt -w cmd internal test
+
+.PHONY: lint
+lint: ## formatting and vet; golangci-lint too, if it is installed
+	@bad="$$(gofmt -l cmd internal test)"; if [ -n "$$bad" ]; then echo "gofmt would change: $$bad"; exit 1; fi
+	go vet ./... && go vet -tags e2e ./test/e2e/...
+	if command -v golangci-lint >/dev/null; then golangci-lint run; fi
+
+.PHONY: map
+map: ## the dependency levels, and any import that breaks them
+	go test -count=1 -run TestLayers -v ./internal
+
+.PHONY: gen
+gen: ## regenerate docs/reference
+	go run ./cmd/gen-reference
+
+.PHONY: gen-check
+gen-check: gen ## fail if docs/reference is not up to date
+	git diff --exit-code -- docs/reference
+
+.PHONY: check
+check: lint gen-check test ## what CI runs, but the stories with machines

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what a target needs when it may (root on Debian or Ubuntu), else names it.
+# usage: deploy/deps.sh run|test|e2e
+set -eu
+
+declare -A packages=(
+  [run]="zstd cpio kmod"
+  [test]="postgresql openssl"
+  [e2e]="qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 ipmitool openipmi openssh-client tcpdump dnsmasq-base zstd cpio kmod mtools dosfstools fdisk e2fsprogs mmdebstrap arch-test"
+)
+# A program of each package that is not there under the package's own name.
+declare -A program=(
+  [postgresql]=initdb [qemu-system-x86]=qemu-system-x86_64 [qemu-utils]=qemu-img [ovmf]=/usr/share/OVMF/OVMF_CODE_4M.fd [seabios]=/usr/share/seabios/bios.bin
+  [ipxe-qemu]=/usr/lib/ipxe/qemu/efi-virtio.rom [iproute2]=ip [openipmi]=ipmi_sim [openssh-client]=ssh [dnsmasq-base]=dnsmasq [kmod]=depmod [dosfstools]=mkfs.vfat
+  [fdisk]=sfdisk [e2fsprogs]=mke2fs [mtools]=mcopy
+)
+PATH="$PATH:/usr/sbin:/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
+
+have() {
+  local what=${program[$1]:-$1}
+  [[ $what == /* ]] && [[ -e $what ]] || command -v "$what" >/dev/null 2>&1
+}
+
+missing=()
+for p in ${packages[$1]}; do
+  have "$p" || missing+=("$p")
+done
+if ! command -v go >/dev/null 2>&1; then
+  echo "Go 1.26 or later is missing: see https://go.dev/doc/install" >&2
+  exit 1
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "Installing: ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=420 "${missing[@]}" >/dev/null
+  exit 0
+fi
+echo "Missing packages: ${missing[*]}" >&2
+echo "Install them with: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+# Tests skip what they cannot do and say so; the others cannot go on.
+[ "$1" = test ]

@@ -1,0 +1,111 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/test/e2e/lab"
+)
+
+// Secrets of the story: no capture may hold one of them outside TLS.
+const (
+	bmcPassword = "bmc-Secret-7fQ2x"
+	userData    = "#cloud-config\nwrite_files:\n- path: /etc/motd\n  content: tenant-secret-Zk81v\n"
+	userCanary  = "tenant-secret-Zk81v"
+)
+
+// TestStoryBIOS takes one BIOS machine from power-on to deployed and back, with every network captured.
+func TestStoryBIOS(t *testing.T) { story(t, lab.BIOS) }
+
+// TestStoryUEFI is the same story for UEFI firmware.
+func TestStoryUEFI(t *testing.T) {
+	if os.Getenv("METALWARD_E2E_SMOKE") != "" {
+		t.Skip("the smoke test runs the BIOS machine alone")
+	}
+	story(t, lab.UEFI)
+}
+
+func story(t *testing.T, firmware lab.Firmware) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	s := start(ctx, t)
+	captures := s.capture(ctx)
+	m := s.newMachine(ctx, "vm1", firmware)
+
+	began := time.Now()
+	mark := func(what string) { t.Logf("%6.1f s  %s", time.Since(began).Seconds(), what) }
+
+	// Enlist: an unknown machine boots and becomes New; its agent powers it off.
+	m.SetBoot(lab.BootPXE)
+	s.must(m.PowerOn(ctx))
+	s.must(m.WaitSerial(ctx, "METALWARD"))
+	mark("power-on to agent")
+	id := s.waitNew(ctx, m.MAC())
+	mark("enlisted")
+	s.waitOff(ctx, m)
+
+	// Commission through the BMC.
+	s.api(ctx, "PUT", "/machines/"+id+"/", "hostname", "node1", "power_type", "ipmi", "power_parameters_power_address", m.BMC().Addr(),
+		"power_parameters_power_user", m.BMC().User(), "power_parameters_power_pass", bmcPassword, "power_parameters_cipher_suite_id", "3")
+	s.api(ctx, "POST", "/machines/"+id+"/op-commission")
+	machine := s.waitStatus(ctx, id, "Ready")
+	mark("commissioned")
+	if got := machine.num("cpu_count"); got < 1 {
+		t.Errorf("got %v CPUs, want at least 1", got)
+	}
+	if got := len(machine.list("blockdevice_set")); got != 1 {
+		t.Errorf("got %d disks, want 1", got)
+	}
+	if strings.Contains(string(s.api(ctx, "GET", "/machines/"+id+"/?op=power_parameters")), bmcPassword) {
+		t.Error("the API reads back the BMC password")
+	}
+
+	// Deploy.
+	s.upload(ctx, "custom/tiny", s.tiny+".zst", "ddzst")
+	s.api(ctx, "POST", "/machines/?op=allocate", "system_id", id)
+	s.api(ctx, "POST", "/machines/"+id+"/?op=deploy", "distro_series", "tiny", "user_data", base64.StdEncoding.EncodeToString([]byte(userData)))
+	s.waitStatus(ctx, id, "Deployed")
+	mark("deployed")
+	s.must(m.WaitSerial(ctx, "TINYINIT PHONED 200"))
+	sum := sha256.Sum256([]byte(userData))
+	s.must(m.WaitSerial(ctx, "TINYINIT USERDATA "+hex.EncodeToString(sum[:])))
+
+	// Two reboots by the owner: from disk, without a word to us.
+	for boot := 2; boot <= 3; boot++ {
+		m.MarkSerial()
+		s.must(m.Reset(ctx))
+		s.must(m.WaitSerial(ctx, fmt.Sprintf("TINYINIT BOOT %d", boot)))
+		got, err := m.WaitSerialAny(ctx, "TINYINIT IDLE", "TINYINIT PHONE ")
+		s.must(err)
+		if got != "TINYINIT IDLE" {
+			t.Errorf("boot %d contacted the rack again", boot)
+		}
+	}
+	mark("rebooted twice by its owner")
+
+	// Release erases.
+	s.api(ctx, "POST", "/machines/"+id+"/?op=release")
+	s.waitStatus(ctx, id, "Ready")
+	mark("released")
+	s.waitOff(ctx, m)
+	disk, err := os.ReadFile(m.DiskPath(0))
+	s.must(err)
+	if i := bytes.IndexFunc(disk, func(r rune) bool { return r != 0 }); i >= 0 {
+		t.Errorf("the released disk holds data at byte %d", i)
+	}
+
+	s.searchCaptures(ctx, captures)
+	out, err := s.metalward(ctx, lab.Region, "", "trail", "verify", "--state-dir", s.stateDir)
+	s.must(err)
+	t.Log(strings.TrimSpace(out))
+}
