@@ -1,0 +1,125 @@
+package ui
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+)
+
+// Limits of live pages.
+const (
+	// streamLife is how long a stream lives before the browser opens it anew: by then a login that has ended
+	// or rights that have changed count.
+	streamLife       = 5 * time.Minute
+	streamBeat       = 20 * time.Second // keeps proxies from cutting a silent stream
+	streamWrite      = 10 * time.Second
+	maxStreams       = 512
+	maxStreamsOfUser = 24
+)
+
+// streams counts the open ones.
+type streams struct {
+	mu    sync.Mutex
+	open  map[string]int // by user, guarded by mu
+	total int            // guarded by mu
+}
+
+// enter takes a place; false when there is none.
+func (s *streams) enter(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= maxStreams || s.open[user] >= maxStreamsOfUser {
+		return false
+	}
+	s.open[user]++
+	s.total++
+	return true
+}
+
+func (s *streams) leave(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.open[user]--; s.open[user] == 0 {
+		delete(s.open, user)
+	}
+}
+
+// changed is what a live page is told: that an object of a noun changed, never how. It asks for the new state
+// by itself, with its own rights.
+type changed struct {
+	Noun authz.Noun `json:"noun"`
+	ID   string     `json:"id"`
+}
+
+// events streams changes as server-sent events. Source: WHATWG HTML, server-sent events.
+func (q *request) events() error {
+	if q.ui.Changes == nil {
+		return fault.New(fault.NotFound, "There is no such page.")
+	}
+	if !q.ui.streams.enter(q.who.Name) {
+		return fault.New(fault.Exhausted, "Too many live pages are open.")
+	}
+	defer q.ui.streams.leave(q.who.Name)
+	changes, cancel := q.ui.Changes()
+	defer cancel()
+	q.w.Header().Set("Content-Type", "text/event-stream")
+	out := http.NewResponseController(q.w)
+	send := func(text string) bool {
+		_ = out.SetWriteDeadline(time.Now().Add(streamWrite)) // the server's own limit is for pages
+		_, err := io.WriteString(q.w, text)
+		return err == nil && out.Flush() == nil
+	}
+	if !send("retry: 2000\n\n") {
+		return nil
+	}
+	beat, end := time.NewTicker(streamBeat), time.NewTimer(streamLife)
+	defer beat.Stop()
+	defer end.Stop()
+	for {
+		var ok bool
+		var touched []authz.Target
+		select {
+		case <-q.http.Context().Done():
+			return nil
+		case <-end.C:
+			return nil
+		case <-beat.C:
+			if !send(": beat\n\n") {
+				return nil
+			}
+			continue
+		case touched, ok = <-changes:
+			if !ok {
+				return nil
+			}
+		}
+		if text := q.visible(touched); text != "" && !send(text) {
+			return nil
+		}
+	}
+}
+
+// viewActions are the actions that show an object of a noun; changes of others are not streamed.
+var viewActions = map[authz.Noun]authz.Action{authz.NounMachine: authz.MachineView, authz.NounImage: authz.ImageView, authz.NounController: authz.ControllerView}
+
+// visible writes the events about objects that the caller may see, each once.
+func (q *request) visible(touched []authz.Target) (text string) {
+	seen := map[changed]bool{}
+	for _, t := range touched {
+		c := changed{t.Noun, t.ID}
+		if a := viewActions[t.Noun]; a == "" || seen[c] || !q.can(a, t) {
+			continue
+		}
+		seen[c] = true
+		b, _ := json.Marshal(c) // two texts
+		text += fmt.Sprintf("data: %s\n\n", b)
+	}
+	return text
+}

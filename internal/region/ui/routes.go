@@ -1,0 +1,93 @@
+package ui
+
+import (
+	"net/http"
+
+	"github.com/metalward/metalward/internal/authz"
+)
+
+// row is a route. Action is what the caller must be able to do at all; the service decides on the object.
+type row struct {
+	Method, Pattern string
+	Action          authz.Action
+	handle          func(*request) error
+	raw             bool // reads the body itself
+	fragment        bool // part of a page, asked for in the background
+}
+
+// routes is every page.
+var routes = []row{
+	{Method: http.MethodGet, Pattern: "/{$}", Action: authz.PublicView, handle: (*request).home},
+	{Method: http.MethodGet, Pattern: "/first/{token}", Action: authz.PublicView, handle: (*request).first},
+	{Method: http.MethodPost, Pattern: "/first/{token}", Action: authz.FirstAdmin, handle: (*request).createFirst},
+	{Method: http.MethodGet, Pattern: "/login", Action: authz.PublicView, handle: (*request).login},
+	{Method: http.MethodPost, Pattern: "/login", Action: authz.UserLogin, handle: (*request).doLogin},
+	{Method: http.MethodPost, Pattern: "/logout", Action: authz.UserLogout, handle: (*request).logout},
+	{Method: http.MethodGet, Pattern: "/events", Action: authz.MachineView, handle: (*request).events, fragment: true},
+
+	{Method: http.MethodGet, Pattern: "/machines", Action: authz.MachineView, handle: (*request).machines},
+	{Method: http.MethodPost, Pattern: "/machines", Action: authz.MachineCreate, handle: (*request).createMachine},
+	{Method: http.MethodGet, Pattern: "/machines/new", Action: authz.MachineCreate, handle: (*request).newMachine},
+	{Method: http.MethodGet, Pattern: "/machines/{id}", Action: authz.MachineView, handle: (*request).machine},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/row", Action: authz.MachineView, handle: (*request).machineRow, fragment: true},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/live", Action: authz.MachineView, handle: (*request).machineLive, fragment: true},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/results/{result}", Action: authz.MachineView, handle: (*request).result},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/results/{result}/live", Action: authz.MachineView, handle: (*request).resultLive, fragment: true},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/commission", Action: authz.MachineCommission, handle: (*request).commission},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/allocate", Action: authz.MachineAllocate, handle: (*request).allocate},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/deploy", Action: authz.MachineDeploy, handle: (*request).deployForm},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/deploy", Action: authz.MachineDeploy, handle: (*request).deploy},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/release", Action: authz.MachineRelease, handle: (*request).releaseForm},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/release", Action: authz.MachineRelease, handle: (*request).release},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/abort", Action: authz.MachineAbort, handle: (*request).abort},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/power/{what}", Action: authz.MachinePower, handle: (*request).power},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/lock", Action: authz.MachineLock, handle: (*request).lock},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/unlock", Action: authz.MachineLock, handle: (*request).unlock},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/edit", Action: authz.MachineUpdate, handle: (*request).editMachine},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/edit", Action: authz.MachineUpdate, handle: (*request).saveMachine},
+	{Method: http.MethodGet, Pattern: "/machines/{id}/delete", Action: authz.MachineDelete, handle: (*request).deleteMachineForm},
+	{Method: http.MethodPost, Pattern: "/machines/{id}/delete", Action: authz.MachineDelete, handle: (*request).deleteMachine},
+
+	{Method: http.MethodGet, Pattern: "/images", Action: authz.ImageView, handle: (*request).images},
+	{Method: http.MethodPost, Pattern: "/images", Action: authz.ImageEdit, handle: (*request).announceImage},
+	{Method: http.MethodPost, Pattern: "/images/upload", Action: authz.ImageEdit, handle: (*request).uploadImage, raw: true},
+	{Method: http.MethodPut, Pattern: "/images/{id}/data", Action: authz.ImageEdit, handle: (*request).appendImage, raw: true},
+	{Method: http.MethodGet, Pattern: "/images/{id}/delete", Action: authz.ImageEdit, handle: (*request).deleteImageForm},
+	{Method: http.MethodPost, Pattern: "/images/{id}/delete", Action: authz.ImageEdit, handle: (*request).deleteImage},
+
+	{Method: http.MethodGet, Pattern: "/subnets", Action: authz.NetworkView, handle: (*request).subnets},
+	{Method: http.MethodGet, Pattern: "/subnets/new", Action: authz.NetworkEdit, handle: (*request).newSubnet},
+	{Method: http.MethodPost, Pattern: "/subnets", Action: authz.NetworkEdit, handle: (*request).createSubnet},
+	{Method: http.MethodGet, Pattern: "/subnets/{id}", Action: authz.NetworkView, handle: (*request).subnet},
+	{Method: http.MethodPost, Pattern: "/subnets/{id}", Action: authz.NetworkEdit, handle: (*request).saveSubnet},
+	{Method: http.MethodPost, Pattern: "/subnets/{id}/ranges", Action: authz.NetworkEdit, handle: (*request).createRange},
+	{Method: http.MethodPost, Pattern: "/subnets/{id}/ranges/{range}/delete", Action: authz.NetworkEdit, handle: (*request).deleteRange},
+	{Method: http.MethodGet, Pattern: "/subnets/{id}/delete", Action: authz.NetworkEdit, handle: (*request).deleteSubnetForm},
+	{Method: http.MethodPost, Pattern: "/subnets/{id}/delete", Action: authz.NetworkEdit, handle: (*request).deleteSubnet},
+	{Method: http.MethodGet, Pattern: "/vlans/{id}", Action: authz.NetworkView, handle: (*request).vlan},
+	{Method: http.MethodPost, Pattern: "/vlans/{id}", Action: authz.NetworkEdit, handle: (*request).saveVLAN},
+
+	{Method: http.MethodGet, Pattern: "/controllers", Action: authz.ControllerView, handle: (*request).controllers},
+	{Method: http.MethodGet, Pattern: "/controllers/new", Action: authz.RackToken, handle: (*request).newRack},
+	{Method: http.MethodPost, Pattern: "/controllers/new", Action: authz.RackToken, handle: (*request).mintToken},
+	{Method: http.MethodGet, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRackForm},
+	{Method: http.MethodPost, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRack},
+
+	{Method: http.MethodGet, Pattern: "/audit", Action: authz.TrailView, handle: (*request).audit},
+
+	{Method: http.MethodGet, Pattern: "/account", Action: authz.KeyView, handle: (*request).account},
+	{Method: http.MethodPost, Pattern: "/account/keys", Action: authz.KeyEdit, handle: (*request).createKey},
+	{Method: http.MethodPost, Pattern: "/account/keys/{token}/delete", Action: authz.KeyEdit, handle: (*request).deleteKey},
+	{Method: http.MethodPost, Pattern: "/account/sshkeys", Action: authz.KeyEdit, handle: (*request).addSSHKey},
+	{Method: http.MethodPost, Pattern: "/account/sshkeys/{id}/delete", Action: authz.KeyEdit, handle: (*request).deleteSSHKey},
+	{Method: http.MethodPost, Pattern: "/account/password", Action: authz.UserEdit, handle: (*request).changePassword},
+
+	{Method: http.MethodGet, Pattern: "/users", Action: authz.UserEdit, handle: (*request).users},
+	{Method: http.MethodPost, Pattern: "/users", Action: authz.UserEdit, handle: (*request).createUser},
+	{Method: http.MethodGet, Pattern: "/users/{name}", Action: authz.UserEdit, handle: (*request).user},
+	{Method: http.MethodPost, Pattern: "/users/{name}/password", Action: authz.UserEdit, handle: (*request).setPassword},
+	{Method: http.MethodPost, Pattern: "/users/{name}/delete", Action: authz.UserEdit, handle: (*request).deleteUser},
+
+	{Method: http.MethodGet, Pattern: "/settings", Action: authz.SettingEdit, handle: (*request).settings},
+	{Method: http.MethodPost, Pattern: "/settings", Action: authz.SettingEdit, handle: (*request).saveSettings},
+}
