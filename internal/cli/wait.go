@@ -44,6 +44,14 @@ type machineState struct {
 	Error      string `json:"error_description"`
 }
 
+// progress is what people see while they wait: the status and, if it says more, the newest event.
+func (m *machineState) progress() string {
+	if m.Event == "" || m.Event == m.StatusName {
+		return m.StatusName
+	}
+	return m.StatusName + ": " + m.Event
+}
+
 // wait follows the machine until nothing is under way with it any more, telling people how it goes, and writes
 // the machine to stdout. It fails unless the status is the one that the operation is for.
 func (a *app) wait(ctx context.Context, c *client, o *maasapi.Operation, args arguments) error {
@@ -91,7 +99,7 @@ func (a *app) follow(ctx context.Context, c *client, path string, line *status) 
 			if err := json.Unmarshal(raw, &m); err != nil {
 				return nil, m, errors.New("the answer is not a machine")
 			}
-			line.show(joinWords(m.StatusName+":", m.Event))
+			line.show(m.progress())
 			if _, working := metal.Status(m.Status).Failed(); !working {
 				return raw, m, nil
 			}
