@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/test/e2e/lab"
 )
 
@@ -258,9 +260,9 @@ func (s *site) findSubnet(ctx context.Context, cidr string) object {
 	return nil
 }
 
-func (s *site) newMachine(ctx context.Context, name string, fw lab.Firmware) *lab.Machine {
+func (s *site) newMachine(ctx context.Context, name string, fw lab.Firmware, size int64) *lab.Machine {
 	s.t.Helper()
-	m, err := s.net.NewMachine(ctx, lab.MachineConfig{Name: name, Firmware: fw, MemoryMiB: 768, Disks: []lab.Disk{{Serial: "DISK-" + name, Size: 512 << 20, Bus: "virtio"}},
+	m, err := s.net.NewMachine(ctx, lab.MachineConfig{Name: name, Firmware: fw, MemoryMiB: 1024, Disks: []lab.Disk{{Serial: "DISK-" + name, Size: size, Bus: "virtio"}},
 		BMC: &lab.BMCConfig{User: "admin", Password: bmcPassword}})
 	s.must(err)
 	s.t.Cleanup(func() {
@@ -380,4 +382,78 @@ func (s *site) searchCaptures(ctx context.Context, captures []*lab.Capture) {
 			s.t.Errorf("%s: secret %d in clear on %s", c.Path(), f.Needle, f.Flow)
 		}
 	}
+}
+
+// debianImage builds the deployable Debian image, or finds the one built before.
+func (s *site) debianImage(ctx context.Context) string {
+	s.t.Helper()
+	out := filepath.Join(filepath.Dir(s.tiny), "debian.raw")
+	cmd := exec.CommandContext(ctx, "bash", "images/build.sh", "debian", out)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("cannot build the Debian image: %v\n%s", err, msg)
+	}
+	return out
+}
+
+func (s *site) sshKeyFile() string { return filepath.Join(s.net.Dir(), "owner-key") }
+
+// addSSHKey gives the user a fresh SSH key.
+func (s *site) addSSHKey(ctx context.Context) {
+	s.t.Helper()
+	out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "owner", "-f", s.sshKeyFile()).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("cannot make an SSH key: %v\n%s", err, out)
+	}
+	public, err := os.ReadFile(s.sshKeyFile() + ".pub")
+	s.must(err)
+	s.api(ctx, "POST", "/account/prefs/sshkeys/", "key", string(public))
+}
+
+// ssh runs a command on a deployed machine with the owner's key, trying until its sshd answers.
+func (s *site) ssh(ctx context.Context, ip, command string) (out string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	s.poll(ctx, "SSH to "+ip, func() bool {
+		cmd := s.net.Command(ctx, lab.Rack, "ssh", "-i", s.sshKeyFile(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+			"-o", "ConnectTimeout=5", "-o", "BatchMode=yes", "debian@"+ip, command)
+		b, err := cmd.Output()
+		out = string(b)
+		return err == nil
+	})
+	return out
+}
+
+// trail counts the audit events with a detail "event" of this kind, or of this action.
+func (s *site) trail(ctx context.Context, kind string) (n int) {
+	s.t.Helper()
+	r, w, err := store.Open(ctx, filepath.Join(s.stateDir, "metalward.db"))
+	s.must(err)
+	defer r.Close()
+	defer w.Close()
+	s.must(r.View(ctx, func(v *store.View) error {
+		rows, err := v.AuditEvents(0, "", 10000)
+		for _, row := range rows {
+			if row.Detail["event"] == kind || row.Action == kind {
+				n++
+			}
+		}
+		return err
+	}))
+	return n
+}
+
+// readStore hands over the leases that the region knows.
+func (s *site) readStore(fn func([]metal.Lease)) {
+	s.t.Helper()
+	ctx := context.Background()
+	r, w, err := store.Open(ctx, filepath.Join(s.stateDir, "metalward.db"))
+	s.must(err)
+	defer r.Close()
+	defer w.Close()
+	s.must(r.View(ctx, func(v *store.View) error {
+		leases, err := v.Leases("", time.Now())
+		fn(leases)
+		return err
+	}))
 }

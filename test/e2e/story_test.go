@@ -25,22 +25,27 @@ const (
 )
 
 // TestStoryBIOS takes one BIOS machine from power-on to deployed and back, with every network captured.
-func TestStoryBIOS(t *testing.T) { story(t, lab.BIOS) }
+// The full run installs Debian and logs in with the owner's key; the smoke test a tiny image.
+func TestStoryBIOS(t *testing.T) { story(t, lab.BIOS, os.Getenv("METALWARD_E2E_SMOKE") == "") }
 
 // TestStoryUEFI is the same story for UEFI firmware.
 func TestStoryUEFI(t *testing.T) {
 	if os.Getenv("METALWARD_E2E_SMOKE") != "" {
 		t.Skip("the smoke test runs the BIOS machine alone")
 	}
-	story(t, lab.UEFI)
+	story(t, lab.UEFI, false)
 }
 
-func story(t *testing.T, firmware lab.Firmware) {
+func story(t *testing.T, firmware lab.Firmware, debian bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	s := start(ctx, t)
 	captures := s.capture(ctx)
-	m := s.newMachine(ctx, "vm1", firmware)
+	size := int64(512 << 20)
+	if debian {
+		size = 4 << 30
+	}
+	m := s.newMachine(ctx, "vm1", firmware, size)
 
 	began := time.Now()
 	mark := func(what string) { t.Logf("%6.1f s  %s", time.Since(began).Seconds(), what) }
@@ -70,26 +75,24 @@ func story(t *testing.T, firmware lab.Firmware) {
 		t.Error("the API reads back the BMC password")
 	}
 
-	// Deploy.
-	s.upload(ctx, "custom/tiny", s.tiny+".zst", "ddzst")
+	// Deploy, and let the owner reboot twice: from disk, without a word to us.
+	series, image := "tiny", s.tiny
+	if debian {
+		series, image = "debian", s.debianImage(ctx)
+	}
+	s.addSSHKey(ctx)
+	s.upload(ctx, "custom/"+series, image+".zst", "ddzst")
 	s.api(ctx, "POST", "/machines/?op=allocate", "system_id", id)
-	s.api(ctx, "POST", "/machines/"+id+"/?op=deploy", "distro_series", "tiny", "user_data", base64.StdEncoding.EncodeToString([]byte(userData)))
-	s.waitStatus(ctx, id, "Deployed")
+	s.api(ctx, "POST", "/machines/"+id+"/?op=deploy", "distro_series", series, "user_data", base64.StdEncoding.EncodeToString([]byte(userData)))
+	machine = s.waitStatus(ctx, id, "Deployed")
 	mark("deployed")
-	s.must(m.WaitSerial(ctx, "TINYINIT PHONED 200"))
-	sum := sha256.Sum256([]byte(userData))
-	s.must(m.WaitSerial(ctx, "TINYINIT USERDATA "+hex.EncodeToString(sum[:])))
-
-	// Two reboots by the owner: from disk, without a word to us.
-	for boot := 2; boot <= 3; boot++ {
-		m.MarkSerial()
-		s.must(m.Reset(ctx))
-		s.must(m.WaitSerial(ctx, fmt.Sprintf("TINYINIT BOOT %d", boot)))
-		got, err := m.WaitSerialAny(ctx, "TINYINIT IDLE", "TINYINIT PHONE ")
-		s.must(err)
-		if got != "TINYINIT IDLE" {
-			t.Errorf("boot %d contacted the rack again", boot)
-		}
+	if debian {
+		s.rebootDebian(ctx, m, machine)
+	} else {
+		s.rebootTiny(ctx, m)
+	}
+	if n := s.trail(ctx, "phone_home_refused"); n != 0 {
+		t.Errorf("the deployed machine reported %d times too often", n)
 	}
 	mark("rebooted twice by its owner")
 
@@ -108,4 +111,41 @@ func story(t *testing.T, firmware lab.Firmware) {
 	out, err := s.metalward(ctx, lab.Region, "", "trail", "verify", "--state-dir", s.stateDir)
 	s.must(err)
 	t.Log(strings.TrimSpace(out))
+}
+
+// rebootTiny follows the tiny image's init through two resets.
+func (s *site) rebootTiny(ctx context.Context, m *lab.Machine) {
+	s.t.Helper()
+	s.must(m.WaitSerial(ctx, "TINYINIT PHONED 200"))
+	sum := sha256.Sum256([]byte(userData))
+	s.must(m.WaitSerial(ctx, "TINYINIT USERDATA "+hex.EncodeToString(sum[:])))
+	for boot := 2; boot <= 3; boot++ {
+		m.MarkSerial()
+		s.must(m.Reset(ctx))
+		s.must(m.WaitSerial(ctx, fmt.Sprintf("TINYINIT BOOT %d", boot)))
+		got, err := m.WaitSerialAny(ctx, "TINYINIT IDLE", "TINYINIT PHONE ")
+		s.must(err)
+		if got != "TINYINIT IDLE" {
+			s.t.Errorf("boot %d contacted the rack again", boot)
+		}
+	}
+}
+
+// rebootDebian logs in with the owner's key and finds his user data, also after two resets.
+func (s *site) rebootDebian(ctx context.Context, m *lab.Machine, machine object) {
+	s.t.Helper()
+	ip, _ := machine.list("ip_addresses")[0].(string)
+	for boot := 1; boot <= 3; boot++ {
+		if boot > 1 {
+			m.MarkSerial()
+			s.must(m.Reset(ctx))
+			s.must(m.WaitSerial(ctx, "login:"))
+		}
+		got := s.ssh(ctx, ip, "cat /etc/motd; hostname; cat /var/lib/cloud/data/instance-id; systemctl is-system-running --wait >/dev/null; cloud-init status")
+		for _, want := range []string{userCanary, "node1", "status: done"} {
+			if !strings.Contains(got, want) {
+				s.t.Errorf("boot %d: got %q over SSH, want %q in it", boot, got, want)
+			}
+		}
+	}
 }
