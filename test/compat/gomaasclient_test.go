@@ -275,3 +275,50 @@ func apiClient(t *testing.T) client.APIClient {
 	t.Helper()
 	return maasClient(t).Machines.(*client.Machines).APIClient
 }
+
+func TestMachineExtras(t *testing.T) {
+	c := maasClient(t)
+	m, err := c.Machines.Create(&entity.MachineParams{Hostname: "extra", Architecture: "amd64", MACAddresses: []string{"52:54:00:00:01:11", "52:54:00:00:01:12"}, PowerType: "manual"}, nil)
+	ok(t, "create machine", err)
+	same(t, "interfaces", len(m.InterfaceSet), 2)
+	m, err = c.Machine.Abort(m.SystemID, "")
+	ok(t, "abort", err)
+	state, err := c.Machine.GetPowerState(m.SystemID)
+	ok(t, "power state of a manual machine", err)
+	same(t, "power state", state.State, "unknown")
+	_, err = c.Machine.Details(m.SystemID) // BSON
+	ok(t, "details", err)
+	m, err = c.Machine.Update(m.SystemID, &entity.MachineParams{Description: "kept", CPUCount: 8, Memory: 4096}, nil)
+	ok(t, "update", err)
+	same(t, "memory", m.Memory, 4096)
+	m, err = c.Machine.Update(m.SystemID, &entity.MachineParams{Hostname: "extra2"}, nil)
+	ok(t, "update of the name alone", err)
+	same(t, "description", m.Description, "kept")
+	for name, params := range map[string]*entity.MachinesParams{
+		"zone": {Zone: []string{"default"}, Hostname: []string{"extra2"}}, "pool": {Pool: []string{"default"}, Hostname: []string{"extra2"}}, "id": {ID: []string{m.SystemID}},
+		"domain": {Domain: []string{"maas"}, ID: []string{m.SystemID}},
+	} {
+		list, err := c.Machines.Get(params)
+		ok(t, "list by "+name, err)
+		same(t, "machines by "+name, len(list), 1)
+	}
+	_, err = c.Machines.Get(&entity.MachinesParams{Zone: []string{"nowhere"}})
+	fails(t, "list of an unknown zone", err, 400)
+	if list, err := c.Machines.Get(&entity.MachinesParams{Domain: []string{"elsewhere"}}); err == nil && len(list) > 0 {
+		t.Errorf("list of another domain: got %d machines: the filter has no effect", len(list))
+	}
+	if list, err := c.Machines.Get(&entity.MachinesParams{AgentName: []string{"nobody"}}); err == nil && len(list) > 0 {
+		t.Errorf("list of another agent: got %d machines: the filter has no effect", len(list))
+	}
+	fails(t, "release of an unknown machine", c.Machines.Release([]string{"nosuch"}, ""), 400)
+	ok(t, "accept all", c.Machines.AcceptAll())
+	m, err = c.Machine.Get(m.SystemID)
+	ok(t, "read", err)
+	same(t, "status after accept_all", m.StatusName, "Commissioning")
+	_, err = c.Machine.Commission(m.SystemID, &entity.MachineCommissionParams{SkipBMCConfig: 1})
+	if err == nil {
+		t.Error("a machine that is commissioned already was commissioned again")
+	}
+	ok(t, "delete", c.Machine.Delete(m.SystemID))
+	fails(t, "delete again", c.Machine.Delete(m.SystemID), 404)
+}
