@@ -102,6 +102,7 @@ type env struct {
 	ui   http.Handler
 
 	admin, user *http.Cookie
+	client      *http.Client // for listen's server
 }
 
 // newEnv makes a region with an administrator, root, and a user, alice.

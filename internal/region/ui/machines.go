@@ -204,7 +204,7 @@ func (q *request) machineRow() error {
 	if err != nil {
 		return err
 	}
-	return q.fragment("machines", "row", lines[0])
+	return q.fragment("machines", "one", lines[0])
 }
 
 // machineForm is what the forms for a new machine and for an existing one offer.

@@ -1,0 +1,472 @@
+package ui
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/store"
+)
+
+func TestMachineList(t *testing.T) {
+	e := newEnv(t)
+	for i := range 60 {
+		m := metal.Machine{Hostname: fmt.Sprintf("node-%02d", i), Status: metal.Ready, CPUCount: i + 1, MemoryMiB: 2048}
+		if i == 7 {
+			m.Status, m.Owner = metal.Deployed, "root"
+		}
+		e.machine(m, metal.MAC(fmt.Sprintf("52:54:00:00:00:%02x", i)))
+	}
+	e.want(e.get("/machines", e.admin), 200, "node-00", "node-49", "!node-50", "1–50 of 60", `aria-sort="ascending"`, "offset=50", "2 GiB", "52:54:00:00:00:07")
+	e.want(e.get("/machines?offset=50", e.admin), 200, "node-50", "!node-49", "51–60 of 60", `rel="prev"`)
+	e.want(e.get("/machines?sort=cpu&dir=desc", e.admin), 200, "node-59", "!node-09", `aria-sort="descending"`)
+	e.want(e.get("/machines?q=node-1", e.admin), 200, "node-11", "!node-22", "1–10 of 10")
+	e.want(e.get("/machines?q=00:2a", e.admin), 200, "node-42", "1–1 of 1")
+	e.want(e.get("/machines?status=deployed", e.admin), 200, "node-07", "!node-08")
+	e.want(e.get("/machines?q=nothing", e.admin), 200, "No machine fits the search.")
+	// Nonsense in the address is not an error and never reaches SQL as it is.
+	e.want(e.get("/machines?sort=hostname;drop&dir=x&status=zzz&offset=-7", e.admin), 200, "node-00")
+	// Another's machine is hidden.
+	e.want(e.get("/machines?status=deployed", e.user), 200, "No machine fits the search.", "!Add machine")
+}
+
+func TestAddMachine(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/machines/new", e.admin), 200, "Power type", "ipmi_power_parameters_power_address", "Resource pool")
+	e.want(e.get("/machines/new", e.user), 403)
+	e.want(e.post("/machines", e.user, "hostname", "x", "mac_addresses", "52:54:00:00:00:01", "power_type", "manual"), 403, "not allowed")
+	e.want(e.post("/machines", e.admin, "hostname", "bad_name!", "mac_addresses", "nonsense", "power_type", "ipmi", "ipmi_power_parameters_power_pass", "s3cret-entered"), 400,
+		"is not a valid host name", "is not a valid MAC address", "This field is required.", `value="bad_name!"`, "!s3cret-entered", "Please correct the marked fields")
+
+	w := e.post("/machines", e.admin, "hostname", "node1", "mac_addresses", "52:54:00:00:00:01\n52:54:00:00:00:02", "power_type", "ipmi", "pool", "default", "zone", "default",
+		"ipmi_power_parameters_power_address", "10.0.0.9", "ipmi_power_parameters_power_user", "op", "ipmi_power_parameters_power_pass", "s3cret-entered",
+		"ipmi_power_parameters_cipher_suite_id", "17", "commission", "on")
+	id, _ := strings.CutPrefix(w.Header().Get("Location"), "/machines/")
+	id, _, _ = strings.Cut(id, "?")
+	e.goes(w, "/machines/"+id+"?notice=created")
+	e.want(e.get("/machines/"+id+"?notice=created", e.admin), 200, "node1", "Commissioning", "52:54:00:00:00:02", "The machine was added.", "/abort")
+
+	// Secret parameters go in and never come back.
+	e.want(e.get("/machines/"+id+"/edit", e.admin), 200, `value="10.0.0.9"`, "Is set. Leave empty to keep it.", "!s3cret-entered")
+	e.goes(e.post("/machines/"+id+"/edit", e.admin, "hostname", "renamed", "power_type", "ipmi", "pool", "default", "zone", "default", "ipmi_power_parameters_power_address", "10.0.0.10"), "/machines/"+id+"?notice=saved")
+	plain, set, err := e.ms.PowerParameters(authz.With(t.Context(), authz.Principal{Kind: authz.User, Name: "root", Admin: true}), id)
+	if err != nil || plain["power_address"] != "10.0.0.10" || len(set) != 1 || set[0] != "power_pass" {
+		t.Errorf("got parameters %v, secrets %v, error %v, want the new address and the kept password", plain, set, err)
+	}
+	e.want(e.post("/machines/"+id+"/edit", e.admin, "hostname", "renamed", "pool", "nowhere", "power_type", "ipmi"), 400, "is not one of the available choices")
+	e.want(e.get("/machines/"+id+"/edit", e.user), 403) // the same for every id
+}
+
+// TestMachineActions walks a machine through its life by the buttons.
+func TestMachineActions(t *testing.T) {
+	e := newEnv(t)
+	e.rack("rackrackrackrack", "rack-1", "10.0.0.2/24")
+	id := e.machine(metal.Machine{Hostname: "node1", Status: metal.New, PowerType: "manual"}, "52:54:00:00:00:01")
+	e.within(id, func(tx *store.Tx) error {
+		return tx.PutBlockDevice(&metal.BlockDevice{SystemID: id, Name: "sda", SizeBytes: 1 << 30, Serial: "S1"})
+	})
+	at := "/machines/" + id
+	status := func(want metal.Status) {
+		t.Helper()
+		d, err := e.ms.Get(authz.With(t.Context(), authz.Principal{Kind: authz.User, Name: "root", Admin: true}), id)
+		if err != nil || d.Status != want {
+			t.Fatalf("got status %s, error %v, want %s", d.Status, err, want)
+		}
+	}
+	e.want(e.get(at, e.admin), 200, "Accept and commission", at+"/edit", at+"/delete", "!/deploy", "!/release", "sda", "1 GiB")
+	// A user sees the unowned machine, but none of what only administrators may do.
+	e.want(e.get(at, e.user), 200, "node1", "!/commission", "!/edit", "!/delete", "!Audit trail")
+	e.want(e.post(at+"/commission", e.user), 403)
+	e.want(e.post(at+"/delete", e.user), 403)
+
+	e.goes(e.post(at+"/commission", e.admin), at+"?notice=accepted")
+	status(metal.Commissioning)
+	e.want(e.get(at, e.admin), 200, at+"/abort", "Waiting for the machine to boot", "00-metalward-inventory", "Pending", "User starting node commissioning")
+	e.goes(e.post(at+"/abort", e.admin), at+"?notice=aborted")
+	status(metal.New)
+
+	e.alter(id, func(m *metal.Machine) { m.Status, m.Commissioned = metal.Ready, true })
+	e.want(e.get(at, e.user), 200, at+"/allocate", at+"/deploy")
+	e.goes(e.post(at+"/allocate", e.user), at+"?notice=allocated")
+	status(metal.Allocated)
+	e.want(e.post(at+"/allocate", e.user), 409, "This machine cannot be allocated now")
+	e.want(e.get(at, e.admin), 200, "alice", "!/deploy")
+
+	e.want(e.get(at+"/deploy", e.user), 200, "There is no complete image")
+	e.upload("custom/debian12", []byte("disk"))
+	e.want(e.get(at+"/deploy", e.user), 200, `<option value="custom/debian12"`, "user_data")
+	e.want(e.post(at+"/deploy", e.user, "distro_series", "custom/debian12", "user_data", "#cloud-config\n: : :"), 400, "is not valid YAML", "#cloud-config")
+	e.goes(e.post(at+"/deploy", e.user, "distro_series", "custom/debian12", "user_data", "#cloud-config\npackages: [nginx]"), at+"?notice=deploying")
+	status(metal.Deploying)
+
+	e.alter(id, func(m *metal.Machine) { m.Status, m.Deadline = metal.Deployed, time.Time{} })
+	e.goes(e.post(at+"/lock", e.user), at+"?notice=locked")
+	e.want(e.get(at, e.user), 200, at+"/unlock", "!/release", "!/power/off")
+	e.want(e.post(at+"/release", e.user), 403, "is locked")
+	e.goes(e.post(at+"/unlock", e.user), at+"?notice=unlocked")
+	e.goes(e.post(at+"/power/on", e.user), at+"?notice=power")
+	e.goes(e.post(at+"/power/off", e.user), at+"?notice=power")
+	e.want(e.post(at+"/power/explode", e.user), 404)
+	e.want(e.get(at+"/release", e.user), 200, `name="erase" type="checkbox" checked`)
+	e.goes(e.post(at+"/release", e.user, "erase", "on"), at+"?notice=releasing")
+	status(metal.DiskErasing)
+	e.alter(id, func(m *metal.Machine) { m.Status, m.Owner = metal.Ready, "" })
+
+	e.want(e.get(at+"/delete", e.admin), 200, "Delete machine")
+	e.goes(e.post(at+"/delete", e.admin), "/machines?notice=deleted")
+	e.want(e.get(at, e.admin), 404)
+	e.want(e.post(at+"/delete", e.admin), 404)
+}
+
+func TestPowerQuery(t *testing.T) {
+	e := newEnv(t)
+	id := e.machine(metal.Machine{Hostname: "node1", Status: metal.Ready, PowerType: "ipmi"})
+	at := "/machines/" + id
+	e.want(e.post(at+"/power/query", e.admin), 503, "No rack controller is connected.", "node1")
+	e.rack("rackrackrackrack", "rack-1", "10.0.0.2/24")
+	e.goes(e.post(at+"/power/query", e.admin), at+"?notice=queried")
+	e.want(e.get(at, e.admin), 200, `<span class="power good">`)
+	e.alter(id, func(m *metal.Machine) { m.Status, m.Owner = metal.Deployed, "root" })
+	e.want(e.post(at+"/power/query", e.user), 404) // hidden: another's
+}
+
+const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>'`
+
+// TestHostileTexts puts markup wherever a machine, a rack or a user can write.
+func TestHostileTexts(t *testing.T) {
+	e := newEnv(t)
+	id := e.machine(metal.Machine{Hostname: hostile, Status: metal.FailedCommissioning, Owner: "root", ErrorText: hostile, PowerError: hostile, Tags: []string{hostile}, Description: hostile,
+		OSystem: hostile, DistroSeries: hostile, Hardware: metal.HardwareInfo{SystemVendor: hostile, SystemSerial: hostile, CPUModel: hostile}, PowerType: "ipmi", PowerParameters: metal.PowerParameters{"power_address": hostile}})
+	var result int64
+	e.within(id, func(tx *store.Tx) error {
+		if err := tx.PutInterface(&metal.Interface{SystemID: id, Name: hostile, MAC: "52:54:00:00:00:01", Vendor: hostile, Product: hostile}); err != nil {
+			return err
+		}
+		if err := tx.PutBlockDevice(&metal.BlockDevice{SystemID: id, Name: hostile, Model: hostile, Serial: hostile}); err != nil {
+			return err
+		}
+		set := metal.ScriptSet{SystemID: id, Started: time.Now(), Results: []metal.ScriptResult{{Name: hostile, Status: metal.ScriptRunning}}}
+		if err := tx.AddScriptSet(&set, 5); err != nil {
+			return err
+		}
+		result = set.Results[0].ID
+		for _, stream := range []string{"stdout", "stderr", "result"} {
+			if err := tx.AppendOutput(result, stream, 0, []byte(hostile+"\x1b[31m\x00\xff</pre><script>")); err != nil {
+				return err
+			}
+		}
+		return tx.AddEvent(metal.Event{SystemID: id, Type: hostile, Level: metal.LevelError, Description: hostile, Username: hostile, Created: time.Now()})
+	})
+	e.rack("rackrackrackrack", hostile, "10.0.0.2/24")
+	at := "/machines/" + id
+	paths := []string{"/machines", at, at + "/row", at + "/live", at + "/edit", at + "/delete", fmt.Sprintf("%s/results/%d", at, result), fmt.Sprintf("%s/results/%d/live", at, result),
+		"/controllers", "/controllers/rackrackrackrack/remove", "/audit", "/audit?target=" + url.QueryEscape(hostile), "/machines?q=" + url.QueryEscape(hostile) + "&sort=" + url.QueryEscape(hostile), "/login?next=/" + url.QueryEscape(hostile)}
+	for _, path := range paths {
+		w := e.get(path, e.admin)
+		if strings.HasPrefix(path, "/login") {
+			w = e.get(path, nil)
+		}
+		e.want(w, 200, "!<script>alert", "!<img src=x", "!\x1b", "!\x00")
+	}
+	e.want(e.get(fmt.Sprintf("%s/results/%d", at, result), e.admin), 200, "&lt;script&gt;", "data-live", "Running")
+	e.want(e.post("/login", nil, "username", hostile, "password", "x"), 401, "!<script>alert")
+	e.want(e.get(at+"/results/999", e.admin), 404)
+}
+
+// upload sends an image as a script does.
+func (e *env) upload(name string, body []byte) {
+	e.t.Helper()
+	sum := sha256.Sum256(body)
+	r := e.form("/images", e.admin, "name", name, "filetype", "ddraw", "size", fmt.Sprint(len(body)), "sha256", hex.EncodeToString(sum[:]))
+	r.Header.Set("Accept", "application/json")
+	w := e.serve(r)
+	e.want(w, 201)
+	var p progress
+	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
+		e.t.Fatal(err)
+	}
+	for half := range 2 {
+		part := body[half*(len(body)/2) : (half+1)*(len(body)/2)]
+		r := httptest.NewRequest(http.MethodPut, fmt.Sprintf("https://region.example:5443/images/%d/data", p.ID), bytes.NewReader(part))
+		r.Header.Set("Accept", "application/json")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.AddCookie(e.admin)
+		w := e.serve(r)
+		e.want(w, 200, fmt.Sprintf(`"received":%d`, (half+1)*(len(body)/2)), fmt.Sprintf(`"complete":%v`, half == 1))
+	}
+}
+
+func TestImages(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/images", e.user), 200, "There are no images yet.", "!Upload an image")
+	e.upload("custom/debian12", []byte("0123456789"))
+	e.want(e.get("/images", e.admin), 200, "custom/debian12", "Complete", "10 B", "/images/1/delete", "data-upload")
+	e.want(e.get("/images", e.user), 200, "custom/debian12", "!/delete")
+	e.want(e.post("/images", e.admin, "name", "BAD NAME", "filetype", "tar", "size", "0"), 400, "Use a name such as", "is not one of ddraw", "Enter the SHA-256")
+
+	r := e.form("/images", e.admin, "name", "custom/x", "filetype", "ddraw", "size", "0", "sha256", "zz")
+	r.Header.Set("Accept", "application/json")
+	w := e.serve(r)
+	e.want(w, 400, `"sha256":["Enter the SHA-256`)
+	if got := w.Header().Get("Content-Type"); got != "application/json" {
+		t.Errorf("got Content-Type %q", got)
+	}
+	e.want(e.post("/images", e.user, "name", "custom/x"), 403)
+
+	e.want(e.get("/images/1/delete", e.admin), 200, "Delete image")
+	e.goes(e.post("/images/1/delete", e.admin), "/images?notice=deleted")
+	e.want(e.post("/images/1/delete", e.admin), 404)
+}
+
+// TestUploadWithoutScript sends the form as a browser without JavaScript does.
+func TestUploadWithoutScript(t *testing.T) {
+	e := newEnv(t)
+	body := bytes.Repeat([]byte("abcdefgh"), chunkBytes/8+1000) // more than one piece
+	sum := sha256.Sum256(body)
+	send := func(sha string, withFile bool) *httptest.ResponseRecorder {
+		var buf bytes.Buffer
+		m := multipart.NewWriter(&buf)
+		for _, f := range [][2]string{{"name", "custom/plain"}, {"filetype", "ddraw"}, {"size", fmt.Sprint(len(body))}, {"sha256", sha}} {
+			_ = m.WriteField(f[0], f[1])
+		}
+		if withFile {
+			p, _ := m.CreateFormFile("file", "disk.img")
+			_, _ = p.Write(body)
+		}
+		_ = m.Close()
+		r := httptest.NewRequest(http.MethodPost, "https://region.example:5443/images/upload", &buf)
+		r.Header.Set("Content-Type", m.FormDataContentType())
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		r.AddCookie(e.admin)
+		return e.serve(r)
+	}
+	e.want(send(hex.EncodeToString(sum[:]), false), 400, "Choose a file.")
+	e.want(send(strings.Repeat("0", 64), true), 400, "The uploaded bytes have the SHA-256", `value="custom/plain"`)
+	e.goes(send(hex.EncodeToString(sum[:]), true), "/images?notice=uploaded")
+	e.want(e.get("/images", e.admin), 200, "custom/plain", "Complete")
+}
+
+func TestNetworks(t *testing.T) {
+	e := newEnv(t)
+	e.rack("rackrackrackrack", "rack-1", "10.20.0.2/24")
+	e.want(e.get("/subnets", e.admin), 200, "There are no networks yet.", "Add subnet")
+	e.want(e.post("/subnets", e.admin, "cidr", "10.20.0.9/24", "vlan", "0"), 400, "has host bits set", `value="10.20.0.9/24"`)
+	e.want(e.post("/subnets", e.admin, "cidr", "nonsense", "gateway_ip", "x"), 400, "is not an IP address")
+	e.goes(e.post("/subnets", e.admin, "cidr", "10.20.0.0/24", "vlan", "0"), "/subnets/1?notice=added")
+	e.want(e.get("/subnets", e.user), 200, "10.20.0.0/24", "fabric-", "!Add subnet")
+
+	// The switch says why DHCP cannot be turned on yet.
+	e.want(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on"), 400, "when a primary rack controller is set")
+	e.want(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on", "primary_rack", "rackrackrackrack"), 400, "when a dynamic IP range is defined")
+	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.1.1", "end_ip", "nope"), 400, "is not an IP address")
+	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.1.1", "end_ip", "10.20.0.9"), 400, "is not inside 10.20.0.0/24")
+	e.goes(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.0.100", "end_ip", "10.20.0.199"), "/subnets/1?notice=added")
+	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.0.150", "end_ip", "10.20.0.160"), 400, "The range overlaps")
+	e.goes(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on", "primary_rack", "rackrackrackrack"), "/vlans/1?notice=saved")
+	e.want(e.get("/vlans/1", e.admin), 200, "DHCP on", "rack-1", `name="dhcp_on" type="checkbox" checked`)
+	e.want(e.get("/vlans/1", e.user), 200, "rack-1", "!dhcp_on")
+	e.want(e.get("/subnets", e.admin), 200, ">On<", "100")
+
+	e.goes(e.post("/subnets/1", e.admin, "name", "metal", "gateway_ip", "10.20.0.1", "dns_servers", "10.20.0.53, 9.9.9.9"), "/subnets/1?notice=saved")
+	e.want(e.get("/subnets/1", e.admin), 200, `value="10.20.0.53, 9.9.9.9"`, `value="metal"`)
+	e.want(e.post("/subnets/1", e.admin, "name", "metal", "gateway_ip", "10.99.0.1"), 400, "is not inside", `value="10.99.0.1"`)
+	e.want(e.get("/subnets/1", e.user), 200, "10.20.0.1", "!<form method=\"post\" action=\"/subnets")
+	e.want(e.post("/subnets/1/delete", e.admin), 409, "DHCP is on")
+	e.goes(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500"), "/vlans/1?notice=saved")
+	e.goes(e.post("/subnets/1/ranges/1/delete", e.admin), "/subnets/1?notice=deleted")
+	e.want(e.get("/subnets/1/delete", e.admin), 200, "Delete subnet")
+	e.goes(e.post("/subnets/1/delete", e.admin), "/subnets?notice=deleted")
+	e.want(e.get("/subnets/1", e.admin), 404)
+	e.want(e.get("/vlans/99", e.admin), 404)
+	for _, path := range []string{"/subnets", "/subnets/1", "/vlans/1", "/subnets/1/ranges"} {
+		e.want(e.post(path, e.user), 403)
+	}
+}
+
+func TestControllers(t *testing.T) {
+	e := newEnv(t)
+	e.rack("rackrackrackrack", "rack-1", "10.20.0.2/24")
+	e.want(e.get("/controllers", e.admin), 200, "rack-1", "Connected", "days left", "10.20.0.2/24", "/controllers/rackrackrackrack/remove")
+	e.want(e.get("/controllers", e.user), 200, "rack-1", "!/remove", "!Add rack controller")
+	e.want(e.post("/controllers/new", e.admin, "name", "no good!"), 400, "Enter the rack")
+	w := e.post("/controllers/new", e.admin, "name", "rack-2")
+	e.want(w, 200, "mwrack1_", "metalward rack enrol --region https://region.example:5443 --token-file rack-2.token", "Shown only now")
+	token := regexp.MustCompile(`mwrack1_[A-Za-z0-9_-]+`).FindString(w.Body.String())
+	for _, path := range []string{"/controllers", "/controllers/new", "/audit"} {
+		e.want(e.get(path, e.admin), 200, "!"+token)
+	}
+	e.want(e.post("/controllers/new", e.user, "name", "rack-3"), 403)
+	e.want(e.get("/controllers/rackrackrackrack/remove", e.admin), 200, "Its certificates are refused from now on")
+	e.goes(e.post("/controllers/rackrackrackrack/remove", e.admin), "/controllers?notice=removed")
+	e.want(e.get("/controllers", e.admin), 200, "!rack-1")
+	e.want(e.post("/controllers/rackrackrackrack/remove", e.admin), 404)
+}
+
+func TestAudit(t *testing.T) {
+	e := newEnv(t)
+	id := e.machine(metal.Machine{Hostname: "node1", Status: metal.New, PowerType: "manual"})
+	e.want(e.post("/machines/"+id+"/commission", e.user), 403)
+	e.goes(e.post("/machines/"+id+"/commission", e.admin), "/machines/"+id+"?notice=accepted")
+	e.want(e.get("/audit", e.admin), 200, "machine.commission", "user:root", "user:alice", ">denied<", "192.0.2.7", "req-42")
+	e.want(e.get("/audit?target=machine:"+id, e.admin), 200, "machine:"+id, "machine.create", "!user.login")
+	for i := range 110 {
+		e.alter(id, func(m *metal.Machine) { m.Description = fmt.Sprint(i) })
+	}
+	w := e.get("/audit", e.admin)
+	older := regexp.MustCompile(`/audit\?before=\d+`).FindString(w.Body.String())
+	e.want(w, 200, "Older", "!Newest")
+	e.want(e.get(older, e.admin), 200, "machine.create", "Newest", "!Older")
+}
+
+func TestAccount(t *testing.T) {
+	e := newEnv(t)
+	w := e.post("/account/keys", e.user, "name", "laptop")
+	e.want(w, 200, "shown only now", "laptop")
+	key := regexp.MustCompile(`[A-Za-z0-9_-]{18}:([A-Za-z0-9_-]{18}):([A-Za-z0-9_-]+)`).FindStringSubmatch(w.Body.String())
+	if key == nil {
+		t.Fatalf("got no key in %s", excerpt(w.Body.String()))
+	}
+	e.want(e.get("/account", e.user), 200, "laptop", key[1], "!"+key[2])
+	e.want(e.post("/account/keys/"+key[1]+"/delete", e.admin), 404) // another's
+	e.goes(e.post("/account/keys/"+key[1]+"/delete", e.user), "/account?notice=deleted")
+	e.want(e.get("/account", e.user), 200, "!laptop")
+
+	e.want(e.post("/account/sshkeys", e.user, "key", "nonsense"), 400, "Invalid SSH public key")
+	const pub = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3vXyAP4v7ySS3Tg8lGr9OCKvDgvKDhkU1VsKjDkz5N alice@laptop"
+	e.goes(e.post("/account/sshkeys", e.user, "key", pub), "/account?notice=added")
+	e.want(e.get("/account", e.user), 200, "alice@laptop")
+	e.want(e.post("/account/sshkeys/1/delete", e.admin), 404)
+	e.goes(e.post("/account/sshkeys/1/delete", e.user), "/account?notice=deleted")
+
+	e.want(e.post("/account/password", e.admin, "current", "wrong", "password", "a new long password", "again", "a new long password"), 400, "This is not your current password.")
+	e.want(e.post("/account/password", e.admin, "current", adminPassword, "password", "a new long password", "again", "another"), 400, "The two passwords differ.")
+	w = e.post("/account/password", e.admin, "current", adminPassword, "password", "a new long password", "again", "a new long password")
+	e.goes(w, "/account?notice=password")
+	e.goes(e.get("/account", e.admin), "/login?next=%2Faccount") // the old session has ended
+	e.want(e.get("/account?notice=password", w.Result().Cookies()[0]), 200, "The password was changed.")
+}
+
+func TestUsers(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/users", e.admin), 200, "alice", "Add a user")
+	e.want(e.get("/users", e.user), 403)
+	e.want(e.post("/users", e.admin, "username", "b b", "email", "x", "password", "short"), 400, "Use letters, digits", "Enter a valid email", "Use at least 12 characters", "!value=\"short\"")
+	e.goes(e.post("/users", e.admin, "username", "bob@example.org", "password", "bobs long password"), "/users?notice=added")
+	e.want(e.get("/users/bob@example.org", e.admin), 200, "Set password", "Delete user")
+	e.want(e.post("/users/bob@example.org/password", e.admin, "password", "short"), 400, "Use at least 12 characters")
+	e.goes(e.post("/users/bob@example.org/password", e.admin, "password", "bobs other password"), "/users?notice=saved")
+	e.login("bob@example.org", "bobs other password")
+	e.want(e.get("/users/root", e.admin), 200, "This is you.", "!Delete user")
+	e.want(e.post("/users/root/delete", e.admin), 400, "You cannot delete yourself.")
+	e.want(e.post("/users/bob@example.org/delete", e.user), 403)
+	e.goes(e.post("/users/bob@example.org/delete", e.admin), "/users?notice=deleted")
+	e.want(e.get("/users/bob@example.org", e.admin), 404)
+}
+
+func TestSettings(t *testing.T) {
+	e := newEnv(t)
+	w := e.get("/settings", e.admin)
+	for _, s := range metal.Settings {
+		e.want(w, 200, `name="`+s.Name+`"`)
+	}
+	fields := []string{"maas_name", "north", "kernel_opts", "", "node_timeout", "45", "session_length", "1209600", "metalward_session_idle", "3600", "metalward_rack_renewal_grace", "30",
+		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "enable_disk_erasing_on_release", "on"}
+	e.goes(e.post("/settings", e.admin, fields...), "/settings?notice=saved")
+	e.want(e.get("/settings?notice=saved", e.admin), 200, `value="45"`, "north · 1.0-test", "Saved.")
+	fields[5] = "99999"
+	e.want(e.post("/settings", e.admin, fields...), 400, "takes a whole number from 1 to 1440", `value="99999"`)
+	e.want(e.post("/settings", e.user, fields...), 403)
+	e.want(e.get("/audit?target=setting:maas_name", e.admin), 200, "setting.edit", "node timeout: 45")
+	// A notice is one of ours or none: nobody puts words into the page by a link.
+	e.want(e.get("/settings?notice=Your+session+is+void", e.admin), 200, "!session is void")
+}
+
+// TestEvents reads the stream of changes: one's own rights decide what is on it.
+func TestEvents(t *testing.T) {
+	e := newEnv(t)
+	base := e.listen()
+	open := func(c *http.Cookie) *bufio.Scanner {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		t.Cleanup(cancel)
+		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, base+"/events", nil)
+		r.AddCookie(c)
+		resp, err := e.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != "text/event-stream" {
+			t.Fatalf("got %d, %q", resp.StatusCode, got)
+		}
+		return bufio.NewScanner(resp.Body)
+	}
+	next := func(s *bufio.Scanner) string {
+		for s.Scan() {
+			if data, ok := strings.CutPrefix(s.Text(), "data: "); ok {
+				return data
+			}
+		}
+		return ""
+	}
+	admin, user := open(e.admin), open(e.user)
+	for e.feed.count() < 2 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	roots := e.machine(metal.Machine{Hostname: "root-only", Status: metal.Deployed, Owner: "root"})
+	free := e.machine(metal.Machine{Hostname: "free", Status: metal.Ready})
+	for _, want := range []string{roots, free} {
+		if got := next(admin); got != `{"noun":"machine","id":"`+want+`"}` {
+			t.Errorf("got %s for an administrator, want %s", got, want)
+		}
+	}
+	if got := next(user); got != `{"noun":"machine","id":"`+free+`"}` {
+		t.Errorf("got %s for a user, want only the machine that is his to see", got)
+	}
+	e.want(e.get("/events", nil), http.StatusUnauthorized)
+}
+
+func TestStreamsAreBounded(t *testing.T) {
+	s := streams{open: map[string]int{}}
+	for range maxStreamsOfUser {
+		if !s.enter("alice") {
+			t.Fatal("got no place below the limit")
+		}
+	}
+	if s.enter("alice") {
+		t.Error("got a place beyond the limit of a user")
+	}
+	if !s.enter("bob") {
+		t.Error("got no place for another user")
+	}
+	s.leave("alice")
+	if !s.enter("alice") {
+		t.Error("got no place after one was given back")
+	}
+}
+
+// TestLiveParts asks for the parts that pages refresh.
+func TestLiveParts(t *testing.T) {
+	e := newEnv(t)
+	id := e.machine(metal.Machine{Hostname: "node1", Status: metal.Ready, PowerType: "manual"}, "52:54:00:00:00:01")
+	e.within(id, func(tx *store.Tx) error {
+		return tx.PutInterface(&metal.Interface{SystemID: id, Name: "eth1", MAC: "52:54:00:00:00:02", IP: netip.MustParseAddr("10.0.0.5")})
+	})
+	e.want(e.get("/machines/"+id+"/row", e.user), 200, `<tr id="m-`+id+`"`, "node1", "!<html")
+	e.want(e.get("/machines/"+id+"/live", e.user), 200, "node1", "10.0.0.5", "!<html", "!<nav")
+	e.want(e.get("/machines/"+id+"/row", nil), 401, "!<tr")
+}
