@@ -76,9 +76,10 @@ func (p *page) Errs(name string) []string {
 	return p.fields[name]
 }
 
-// Val returns what was entered in a field when the form comes back, else the default.
+// Val returns what was entered in a field when its form comes back, else the default: a page may have other
+// forms, whose fields were not sent.
 func (p *page) Val(name string, def any) string {
-	if p.form != nil {
+	if p.form.Has(name) {
 		return p.form.Get(name)
 	}
 	switch d := def.(type) {

@@ -274,7 +274,7 @@ func TestNetworks(t *testing.T) {
 	e.want(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on"), 400, "when a primary rack controller is set")
 	e.want(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on", "primary_rack", "rackrackrackrack"), 400, "when a dynamic IP range is defined")
 	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.1.1", "end_ip", "nope"), 400, "is not an IP address")
-	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.1.1", "end_ip", "10.20.0.9"), 400, "is not inside 10.20.0.0/24")
+	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.1.1", "end_ip", "10.20.0.9"), 400, "is not inside 10.20.0.0/24", `name="name" type="text" value="10.20.0.0/24"`)
 	e.goes(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.0.100", "end_ip", "10.20.0.199"), "/subnets/1?notice=added")
 	e.want(e.post("/subnets/1/ranges", e.admin, "type", "dynamic", "start_ip", "10.20.0.150", "end_ip", "10.20.0.160"), 400, "The range overlaps")
 	e.goes(e.post("/vlans/1", e.admin, "name", "untagged", "mtu", "1500", "dhcp_on", "on", "primary_rack", "rackrackrackrack"), "/vlans/1?notice=saved")

@@ -10,10 +10,16 @@
 const live = [...document.querySelectorAll("[data-live]")];
 
 async function load(url) {
-  const answer = await fetch(url, { credentials: "same-origin", redirect: "error" });
-  if (answer.status === 401) { location.reload(); }
+  const answer = await fetch(url, { credentials: "same-origin", redirect: "manual" });
+  // The login has ended: loading the page anew leads to the login page and back.
+  if (answer.type === "opaqueredirect" || answer.status === 401) { location.reload(); }
   return answer.ok ? answer.text() : null;
 }
+
+// A page that nobody uses must not keep its login alive by refreshing itself.
+const patience = 15 * 60 * 1000; // milliseconds
+let used = Date.now();
+const paused = () => Date.now() - used > patience;
 
 // swap puts new content into an element, unless somebody is using what is there.
 function swap(element, html) {
@@ -32,6 +38,7 @@ function swap(element, html) {
 }
 
 async function refresh(element) {
+  if (paused()) { return pause(); }
   if (element.busy || document.hidden) { element.late = document.hidden; return; }
   element.busy = true;
   try {
@@ -58,13 +65,32 @@ async function refreshRow(element, id) {
   } catch { /* as above */ }
 }
 
-if (live.length > 0) {
-  for (const element of live) {
-    setInterval(() => refresh(element), 1000 * (Number(element.dataset.every) || 10));
+let source = null;
+
+function pause() {
+  source?.close();
+  if (!source || document.getElementById("paused")) { return; }
+  const note = document.createElement("p");
+  note.id = "paused";
+  note.className = "notice held";
+  note.textContent = "This page was not used for a while and shows an old state. It goes on when you move the mouse or press a key.";
+  live[0].before(note);
+}
+
+function use() {
+  const again = paused();
+  used = Date.now();
+  if (again) {
+    document.getElementById("paused")?.remove();
+    listen();
+    live.forEach(refresh);
   }
-  document.addEventListener("visibilitychange", () => live.filter((e) => e.late).forEach(refresh));
-  const due = new Map();
-  const source = new EventSource("/events");
+}
+
+const due = new Map();
+
+function listen() {
+  source = new EventSource("/events");
   source.onmessage = (message) => {
     const { noun, id } = JSON.parse(message.data);
     for (const element of live) {
@@ -77,7 +103,17 @@ if (live.length > 0) {
       }, 150));
     }
   };
+}
+
+if (live.length > 0) {
+  for (const element of live) {
+    setInterval(() => refresh(element), 1000 * (Number(element.dataset.every) || 10));
+  }
+  document.addEventListener("visibilitychange", () => live.filter((e) => e.late).forEach(refresh));
+  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel"]) { addEventListener(kind, use, { passive: true }); }
+  listen();
   addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) { listen(); live.forEach(refresh); } });
 }
 
 // ---- Forms ------------------------------------------------------------------------------------------------
