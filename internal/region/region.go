@@ -110,12 +110,16 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	hub := newHub()
 	var idn *identity.Service
 	var nets *networks.Service
+	var surface *api.API
 	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Changed: func(touched []authz.Target) {
 		if idn != nil {
 			idn.Changed(touched)
 		}
 		if nets != nil {
 			nets.Changed(touched)
+		}
+		if surface != nil {
+			surface.Changed(touched)
 		}
 		hub.send(touched)
 	}})
@@ -146,7 +150,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
-	surface, err := api.New(api.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err

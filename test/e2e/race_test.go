@@ -27,7 +27,7 @@ import (
 // spends the token before the machine's agent can. It then asks for the seed. It returns what it got.
 func (s *site) race(ctx context.Context, m *lab.Machine, cmdline string) string {
 	s.t.Helper()
-	token := regexp.MustCompile(`metalward\.token=([A-Za-z0-9_-]+)`).FindStringSubmatch(cmdline)
+	token := regexp.MustCompile(`^([A-Za-z0-9_-]+)`).FindStringSubmatch(cmdline)
 	if token == nil {
 		s.t.Fatalf("no token in %q", cmdline)
 	}

@@ -50,6 +50,7 @@ type API struct {
 	root     *node
 	handlers map[string]handler
 	describe []byte
+	slots    slotCache
 }
 
 type handler func(*request) (any, error)
@@ -68,7 +69,6 @@ type request struct {
 type node struct {
 	literal map[string]*node
 	param   *node
-	name    string // of the parameter that leads here
 	ops     []*maasapi.Operation
 }
 
@@ -105,11 +105,10 @@ func New(c Config) (*API, error) {
 func (a *API) route(o *maasapi.Operation) {
 	n := a.root
 	for seg := range strings.SplitSeq(strings.Trim(o.Path, "/"), "/") {
-		if name, ok := strings.CutPrefix(seg, "{"); ok {
+		if strings.HasPrefix(seg, "{") {
 			if n.param == nil {
 				n.param = &node{}
 			}
-			n.param.name = strings.TrimSuffix(name, "}")
 			n = n.param
 			continue
 		}
@@ -124,9 +123,10 @@ func (a *API) route(o *maasapi.Operation) {
 	n.ops = append(n.ops, o)
 }
 
-// find walks the tree. Slashes may be doubled, and missing or extra at the end; "/op-NAME" may follow.
-func (a *API) find(path string) (n *node, params map[string]string, op string) {
-	n, params = a.root, map[string]string{}
+// find walks the tree and returns the values of the path's parameters in order. Slashes may be doubled, and
+// missing or extra at the end; "/op-NAME" may follow.
+func (a *API) find(path string) (n *node, params []string, op string) {
+	n = a.root
 	for seg := range strings.SplitSeq(path, "/") {
 		if seg == "" {
 			continue
@@ -147,7 +147,7 @@ func (a *API) find(path string) (n *node, params map[string]string, op string) {
 		if err != nil || len(value) > 256 {
 			return nil, nil, ""
 		}
-		params[n.name] = value
+		params = append(params, value)
 	}
 	if len(n.ops) == 0 {
 		return nil, nil, ""
@@ -176,7 +176,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params map[string]string, op string) error {
+func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params []string, op string) error {
 	rawBody := false
 	for _, o := range n.ops {
 		rawBody = rawBody || o.RawBody && o.Method == r.Method
@@ -235,7 +235,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params map[
 			return err
 		}
 	}
-	req := &request{ctx: ctx, op: row, path: params, form: clean(form), http: r, w: w}
+	named := map[string]string{}
+	for i, name := range row.PathParams() {
+		named[name] = params[i]
+	}
+	req := &request{ctx: ctx, op: row, path: named, form: clean(form), http: r, w: w}
 	if err := req.check(); err != nil {
 		return err
 	}
@@ -273,9 +277,11 @@ func clean(form url.Values) url.Values {
 func (r *request) check() error {
 	bad := fault.Fields{}
 	constraint := r.op.ID == "machines.allocate" || r.op.ID == "machines.list"
-	for name := range r.form {
+	for name, values := range r.form {
 		switch {
 		case r.op.Accepts(name):
+		case r.http.Method == http.MethodGet && strings.Join(values, "") == "":
+			// gomaasclient sends "Type=" with every list of images
 		case constraint:
 			bad.Add(name, "No such constraint.")
 		default:

@@ -343,6 +343,11 @@ func (a *API) query(r *request) (q store.MachineQuery, err error) {
 		}
 		q.Statuses = append(q.Statuses, st)
 	}
+	for _, d := range r.list("domain") {
+		if d != metal.DefaultDomain && d != "0" {
+			bad.Add("domain", "No such domain: '%.64s'.", d)
+		}
+	}
 	for _, s := range q.NotStatuses {
 		if _, ok := metal.ParseStatus(s); !ok {
 			bad.Add("not_status", "'%.32s' is not a valid status.", s)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -281,24 +282,104 @@ func renderOne(v *store.View, systemID string) ([]byte, error) {
 
 // machine answers with one machine. Kinds: NotFound, also for one the caller may not see.
 func (a *API) machine(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
-	err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		m, err := v.Machine(systemID)
-		if err != nil {
-			return err
+	q := store.MachineQuery{SystemIDs: []string{systemID}}
+	var any, stale bool
+	if q.Filter, any = authz.Machines(authz.From(ctx)); !any {
+		return nil, authz.Deny.Err(authz.Target{})
+	}
+	read := func() error {
+		raw, stale = nil, false
+		return a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+			fill, err := a.slots.get(v.View, a.Now())
+			if err != nil {
+				return err
+			}
+			return v.EachMachineText(q, func(m *store.MachineText) error {
+				if stale = len(m.Text) == 0; stale {
+					return nil
+				}
+				raw, err = fill.splice(make([]byte, 0, len(m.Text)*2), m.Text, m.Power)
+				return err
+			})
+		})
+	}
+	if err := read(); err != nil {
+		return nil, err
+	}
+	if stale {
+		if err := a.refresh(ctx, q); err != nil {
+			return nil, err
 		}
-		if err := v.Require(store.MachineTarget(m)); err != nil {
-			return err
+		if err := read(); err != nil {
+			return nil, err
 		}
-		texts, err := renderAll(v.View, []metal.Machine{m})
-		if err != nil {
+	}
+	if raw == nil && !stale {
+		return nil, authz.NotFound(authz.NounMachine)
+	}
+	if stale { // it keeps changing: render what is there now
+		err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+			m, err := v.Machine(systemID)
+			if err != nil {
+				return err
+			}
+			if err := v.Require(store.MachineTarget(m)); err != nil {
+				return err
+			}
+			text, err := renderOne(v.View, systemID)
+			if err != nil {
+				return err
+			}
+			fill, err := loadFillers(v.View)
+			if err != nil {
+				return err
+			}
+			raw, err = fill.splice(nil, text, m.PowerState)
 			return err
-		}
-		fill, err := loadFillers(v.View)
-		if err != nil {
-			return err
-		}
-		raw, err = fill.splice(make([]byte, 0, len(texts[0].Text)*2), texts[0].Text, m.PowerState)
-		return err
-	})
+		})
+	}
 	return raw, err
+}
+
+// slotCache keeps the fillers until something that they show changes. Another region's change shows after
+// slotLife at the latest.
+type slotCache struct {
+	mu      sync.Mutex
+	fill    fillers   // guarded by mu
+	until   time.Time // guarded by mu
+	changes int       // counts invalidations, guarded by mu
+}
+
+const slotLife = time.Second
+
+func (s *slotCache) get(v *store.View, now time.Time) (fillers, error) {
+	s.mu.Lock()
+	fill, until, changes := s.fill, s.until, s.changes
+	s.mu.Unlock()
+	if fill != nil && now.Before(until) {
+		return fill, nil
+	}
+	fill, err := loadFillers(v)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changes == changes { // else the transaction may be older than the change
+		s.fill, s.until = fill, now.Add(slotLife)
+	}
+	return fill, nil
+}
+
+// Changed is told which objects calls have changed.
+func (a *API) Changed(touched []authz.Target) {
+	for _, t := range touched {
+		switch t.Noun {
+		case authz.NounPool, authz.NounZone, authz.NounFabric, authz.NounVLAN, authz.NounSubnet:
+			a.slots.mu.Lock()
+			a.slots.fill, a.slots.changes = nil, a.slots.changes+1
+			a.slots.mu.Unlock()
+			return
+		}
+	}
 }

@@ -233,7 +233,7 @@ func imageJSON(b metal.BootResource, withSets bool) any {
 		return j
 	}
 	f := file{Filename: b.StoredFileType(), FileType: b.StoredFileType(), SHA256: b.SHA256, Size: b.SizeBytes, Complete: b.Complete, OnDisk: b.SHA256}
-	version := b.Created.UTC().Format("20060102.1")
+	version := b.Created.UTC().Format("20060102") + ".1"
 	s := set{Version: version, Label: "uploaded", Size: b.SizeBytes, Complete: b.Complete}
 	if !b.Complete {
 		p := float64(b.Received) / float64(b.SizeBytes) * 100
