@@ -71,6 +71,7 @@ func (q *request) events() error {
 	defer cancel()
 	q.w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(q.w)
+	_ = out.SetReadDeadline(time.Time{}) // the limit is for requests; an HTTP/1.1 stream would be cut by it
 	send := func(text string) bool {
 		_ = out.SetWriteDeadline(time.Now().Add(streamWrite)) // the server's own limit is for pages
 		_, err := io.WriteString(q.w, text)
