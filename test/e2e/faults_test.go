@@ -141,7 +141,7 @@ func TestFaults(t *testing.T) {
 func (s *site) with(t *testing.T) *site {
 	c := *s
 	c.t = t
-	t.Cleanup(func() { s.region, s.rack = c.region, c.rack })
+	t.Cleanup(func() { s.region, s.rack, s.starts = c.region, c.rack, c.starts })
 	return &c
 }
 

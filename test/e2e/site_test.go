@@ -42,6 +42,7 @@ type site struct {
 	region    *lab.Process
 	rack      *lab.Process
 	rackID    string
+	starts    int // of region and rack: each start has a log of its own
 }
 
 func (s *site) must(err error) {
@@ -93,9 +94,10 @@ func start(ctx context.Context, t *testing.T) *site {
 	s.net = n
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, name := range []string{"region", "rack"} {
-				if b, err := os.ReadFile(filepath.Join(dir, name+".log")); err == nil {
-					t.Logf("--- %s log\n%s", name, tail(b, 6000))
+			logs, _ := filepath.Glob(filepath.Join(dir, "r*-[0-9].log"))
+			for _, name := range logs {
+				if b, err := os.ReadFile(name); err == nil {
+					t.Logf("--- %s\n%s", filepath.Base(name), tail(b, 6000))
 				}
 			}
 		}
@@ -130,7 +132,8 @@ func start(ctx context.Context, t *testing.T) *site {
 }
 
 func (s *site) startRegion(ctx context.Context) {
-	p, err := s.net.Start(lab.Region, "region", nil, s.bin, "region", "--state-dir", s.stateDir, "--public-host", lab.RegionAddr, "--listen-https", lab.RegionAddr+":5443",
+	s.starts++
+	p, err := s.net.Start(lab.Region, fmt.Sprintf("region-%d", s.starts), nil, s.bin, "region", "--state-dir", s.stateDir, "--public-host", lab.RegionAddr, "--listen-https", lab.RegionAddr+":5443",
 		"--listen-plain", lab.RegionAddr+":5240", "--listen-rpc", lab.RegionAddr+":5250")
 	s.must(err)
 	s.region = p
@@ -138,7 +141,8 @@ func (s *site) startRegion(ctx context.Context) {
 }
 
 func (s *site) startRack(ctx context.Context) {
-	p, err := s.net.Start(lab.Rack, "rack", nil, s.bin, "rack", "--state-dir", s.rackDir, "--boot-files", s.ephemeral)
+	s.starts++
+	p, err := s.net.Start(lab.Rack, fmt.Sprintf("rack-%d", s.starts), nil, s.bin, "rack", "--state-dir", s.rackDir, "--boot-files", s.ephemeral)
 	s.must(err)
 	s.rack = p
 }
