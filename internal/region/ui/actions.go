@@ -126,9 +126,8 @@ func (q *request) unlock() error {
 // verb is a form about one machine.
 type verb struct {
 	machineForm
-	Images   []metal.BootResource // deploy
-	Erase    bool                 // release: what the site does by default
-	Problems string
+	Images []metal.BootResource // deploy
+	Erase  bool                 // release: what the site does by default
 }
 
 // theMachine reads the machine of the address for a form and refuses who may not use it.
