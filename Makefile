@@ -18,16 +18,12 @@ build: ## the binaries, into build/
 	$(GOBUILD) -o $(OUT)/metalward-agent ./cmd/metalward-agent
 
 .PHONY: run
-run: deps-run assets build ephemeral ## build, and start a region and a rack on this host
+run: deps-run build ephemeral ## build, and start a region and a rack on this host
 	exec $(OUT)/metalward up --state-dir $(STATE) --boot-files $(OUT)/ephemeral
 
 .PHONY: deps-run
 deps-run: ## install or name what building and running needs
 	deploy/deps.sh run
-
-.PHONY: assets
-assets: ## front-end assets from npm, if Node is here; the pages work without
-	deploy/assets/build.sh
 
 .PHONY: ephemeral
 ephemeral: ## kernel and initramfs with the agent, and iPXE, from Debian packages

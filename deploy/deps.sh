@@ -21,6 +21,11 @@ have() {
   [[ $what == /* ]] && [[ -e $what ]] || command -v "$what" >/dev/null 2>&1
 }
 
+# Boot files come from the archive itself, whose lists a fresh system may not have.
+if [ "$1" != test ] && command -v apt-cache >/dev/null 2>&1 && ! apt-cache show ipxe >/dev/null 2>&1; then
+  if [ "$(id -u)" = 0 ]; then apt-get update -qq; else echo "Package lists are missing: run sudo apt-get update" >&2; exit 1; fi
+fi
+
 missing=()
 for p in ${packages[$1]}; do
   have "$p" || missing+=("$p")

@@ -52,7 +52,7 @@ func createAdmin(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	password, err := askPassword(in)
+	password, err := askPassword(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func ask(in *bufio.Reader, prompt string) (string, error) {
 }
 
 // askPassword prompts twice on a terminal, and takes one line from anything else.
-func askPassword(in *bufio.Reader) (secret.Value, error) {
+func askPassword(ctx context.Context, in *bufio.Reader) (secret.Value, error) {
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
 		line, err := ask(in, "")
@@ -84,9 +84,7 @@ func askPassword(in *bufio.Reader) (secret.Value, error) {
 	}
 	var got [2][]byte
 	for i, prompt := range []string{"Password: ", "Password again: "} {
-		fmt.Fprint(os.Stderr, prompt)
-		b, err := term.ReadPassword(fd)
-		fmt.Fprintln(os.Stderr)
+		b, err := readHidden(ctx, prompt)
 		if err != nil {
 			return secret.Value{}, err
 		}
@@ -96,6 +94,26 @@ func askPassword(in *bufio.Reader) (secret.Value, error) {
 		return secret.Value{}, fault.Field("password", "The two entries differ.")
 	}
 	return secret.NewValue(got[0]), nil
+}
+
+// readHidden asks on a terminal without showing what is typed. Ctrl-C ends the program with the terminal as it
+// was: reading a password cannot be interrupted otherwise.
+func readHidden(ctx context.Context, prompt string) ([]byte, error) {
+	fd := int(os.Stdin.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		_ = term.Restore(fd, state)
+		fmt.Fprintln(os.Stderr)
+		os.Exit(130)
+	})
+	defer stop()
+	fmt.Fprint(os.Stderr, prompt)
+	b, err := term.ReadPassword(fd)
+	fmt.Fprintln(os.Stderr)
+	return b, err
 }
 
 // apiKey prints a new key: for scripts on the region's host, as `maas apikey --generate`.

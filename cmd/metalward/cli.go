@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -18,11 +18,9 @@ func runCLI(ctx context.Context, args []string) int {
 	if err != nil {
 		return exit(err)
 	}
-	env := cli.Env{Dir: filepath.Join(dir, "metalward"), Version: version, StdinTerminal: isTerminal(os.Stdin), StdoutTerminal: isTerminal(os.Stdout),
+	env := cli.Env{Proxy: http.ProxyFromEnvironment, Dir: filepath.Join(dir, "metalward"), Version: version, StdinTerminal: isTerminal(os.Stdin), StdoutTerminal: isTerminal(os.Stdout),
 		StderrTerminal: isTerminal(os.Stderr), Prompt: func(question string) (secret.Value, error) {
-			fmt.Fprint(os.Stderr, question)
-			b, err := term.ReadPassword(int(os.Stdin.Fd()))
-			fmt.Fprintln(os.Stderr)
+			b, err := readHidden(ctx, question)
 			return secret.NewValue(b), err
 		}}
 	for _, c := range commands() {

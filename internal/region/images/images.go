@@ -66,8 +66,8 @@ func (s *Service) Get(ctx context.Context, id int64) (b metal.BootResource, err 
 	return b, err
 }
 
-// Announce begins an upload; of a name that exists, a new version replaces the old when it is complete or,
-// if that never was, at once. Bytes that are here already need not be sent again. Kinds: Invalid.
+// Announce begins an upload. Of a name that exists it replaces the old version at once: until the new one is
+// complete the image cannot be deployed. Bytes that are here already need not be sent again. Kinds: Invalid.
 func (s *Service) Announce(ctx context.Context, b metal.BootResource) (metal.BootResource, error) {
 	if err := b.Validate(); err != nil {
 		return b, err

@@ -150,7 +150,7 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 				if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 					panic(p)
 				}
-				s.Log.ErrorContext(ctx, "handler panicked", "request_id", id, "path", r.URL.Path, "panic", p)
+				s.Log.ErrorContext(ctx, "handler panicked", "request_id", id, "path", loggable(r.URL.Path), "panic", p)
 				plain(w, http.StatusInternalServerError, "Internal error "+id)
 			}
 		}()
@@ -165,6 +165,14 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// loggable is a path without the secret that the link for the first administrator carries.
+func loggable(path string) string {
+	if strings.HasPrefix(path, "/first/") {
+		return "/first/…"
+	}
+	return path
 }
 
 // client is the address that a request counts for: the peer's, or behind a trusted proxy the last address in
@@ -217,7 +225,7 @@ func (s *Server) Plain(full http.Handler) http.Handler {
 		exposed := identity.HasCredentials(r) || r.Header.Get("Authorization") != "" || cookie == nil
 		if exposed || r.Method != http.MethodGet && r.Method != http.MethodHead {
 			if exposed {
-				s.Gate.Security(r.Context(), "key_exposed", map[string]string{"path": metal.Printable(r.URL.Path, 200),
+				s.Gate.Security(r.Context(), "key_exposed", map[string]string{"path": metal.Printable(loggable(r.URL.Path), 200),
 					"advice": "credentials were sent without TLS: delete the key and make a new one"})
 			}
 			plain(w, http.StatusForbidden, "This port does not take credentials or changes. Use "+s.BaseURL+" instead. If you sent an API key, it was readable on the network: delete it and make a new one.")
