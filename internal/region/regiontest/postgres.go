@@ -1,0 +1,199 @@
+package regiontest
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
+
+	"github.com/metalward/metalward/internal/metal"
+)
+
+// PGEnv names a server to use instead of a private one: a postgres:// URL of a user who may create databases.
+const PGEnv = "METALWARD_TEST_PG"
+
+// Engines runs a test once for each engine, handing it the DSN of an empty database.
+func Engines(t *testing.T, fn func(t *testing.T, dsn string)) {
+	t.Run("sqlite", func(t *testing.T) { fn(t, SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { fn(t, Postgres(t)) })
+}
+
+// SQLite is the DSN of a database file of this test's own.
+func SQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "metalward.db") }
+
+// server is the private PostgreSQL of this test process, started when first asked for.
+var server struct {
+	once sync.Once
+	base string // URL without a database
+	skip string // why there is none
+	err  error
+	stop func()
+}
+
+// Main runs a package's tests and stops the private server, if one was started. Packages that use Postgres
+// call it from TestMain.
+func Main(m *testing.M) {
+	code := m.Run()
+	if server.stop != nil {
+		server.stop()
+	}
+	os.Exit(code)
+}
+
+// Postgres is the DSN of an empty database on a real PostgreSQL, dropped at the end of the test. Without the
+// server's programs the test is skipped.
+func Postgres(t *testing.T) string {
+	t.Helper()
+	server.once.Do(func() {
+		if server.base = os.Getenv(PGEnv); server.base == "" {
+			server.base, server.stop, server.skip, server.err = startPostgres()
+		}
+	})
+	if server.err != nil {
+		t.Fatal(server.err)
+	}
+	if server.skip != "" {
+		t.Skip(server.skip)
+	}
+	name := "mw_" + metal.NewSystemID()
+	admin(t, "CREATE DATABASE "+name)
+	t.Cleanup(func() { admin(t, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(server.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func admin(t *testing.T, stmt string) {
+	t.Helper()
+	db, err := sql.Open("pgx", server.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(context.Background(), stmt); err != nil {
+		t.Fatalf("cannot %s: %v", stmt, err)
+	}
+}
+
+// startPostgres makes a cluster in a folder of its own and serves it on a socket there. PostgreSQL refuses to
+// run as root: then it runs as the user postgres, or nobody.
+func startPostgres() (base string, stop func(), skip string, err error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", nil, "", err
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		found = append(found, path)
+	}
+	if len(found) == 0 {
+		return "", nil, "no PostgreSQL server here (initdb not found below /usr/lib/postgresql or in PATH); install postgresql or set " + PGEnv, nil
+	}
+	slices.Sort(found)
+	bin := filepath.Dir(found[len(found)-1])
+	dir, err := os.MkdirTemp("", "mwpg") // short: a socket's path has at most 107 bytes
+	if err != nil {
+		return "", nil, "", err
+	}
+	remove := func() { _ = os.RemoveAll(dir) }
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() == 0 {
+		uid, gid, err := unprivileged()
+		if err != nil {
+			remove()
+			return "", nil, "", err
+		}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			remove()
+			return "", nil, "", err
+		}
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	data := filepath.Join(dir, "data")
+	run := func(name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(bin, name), args...)
+		cmd.SysProcAttr, cmd.Dir = attr, dir
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + dir}
+		return cmd
+	}
+	if out, err := run("initdb", "--pgdata="+data, "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C").CombinedOutput(); err != nil {
+		remove()
+		return "", nil, "", fmt.Errorf("cannot make a PostgreSQL cluster: %w\n%s", err, out)
+	}
+	var log bytes.Buffer
+	cmd := run("postgres", "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() { // ends with the server; the thread stays, because the parent's death is that of the thread
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(ended)
+	}()
+	if err := <-started; err != nil {
+		remove()
+		return "", nil, "", fmt.Errorf("cannot start PostgreSQL: %w", err)
+	}
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		<-ended
+		remove()
+	}
+	base = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir) + "&sslmode=disable"
+	for range 300 {
+		if err = ping(base); err == nil {
+			return base, stop, "", nil
+		}
+		select {
+		case <-ended:
+			remove()
+			return "", nil, "", fmt.Errorf("PostgreSQL ended at once: %s", log.String())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	stop()
+	return "", nil, "", fmt.Errorf("PostgreSQL does not answer: %w", err)
+}
+
+func ping(base string) error {
+	db, err := sql.Open("pgx", base)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.PingContext(context.Background()), db.Close())
+}
+
+func unprivileged() (uid, gid int, err error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, lookup := user.Lookup(name)
+		if lookup != nil {
+			err = lookup
+			continue
+		}
+		uid, err1 := strconv.Atoi(u.Uid)
+		gid, err2 := strconv.Atoi(u.Gid)
+		return uid, gid, errors.Join(err1, err2)
+	}
+	return 0, 0, fmt.Errorf("cannot run PostgreSQL as root, and there is no other user: %w", errors.Join(err, fs.ErrNotExist))
+}
