@@ -38,7 +38,7 @@ func (v *View) EachMachineText(q MachineQuery, fn func(*MachineText) error) erro
 			return err
 		}
 	}
-	return rows.Err()
+	return v.note(rows.Err())
 }
 
 // StaleMachines lists up to limit machines, of those the query selects, whose text is missing or old.

@@ -82,7 +82,7 @@ func (v *View) LoadOutput(r *metal.ScriptResult) error {
 			r.Result = append(r.Result, data...)
 		}
 	}
-	return rows.Err()
+	return v.note(rows.Err())
 }
 
 // AddScriptSet inserts a set with its results, all pending, and sets the IDs. Only the newest keep sets of a

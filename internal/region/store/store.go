@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
@@ -146,10 +147,14 @@ func (w *Writer) once(ctx context.Context, fn, check func(*Tx) error) error {
 	}
 	defer func() { _ = sqlTx.Rollback() }()
 	tx := &Tx{View: View{ctx: ctx, tx: sqlTx, d: w.d}}
-	if err := fn(tx); err != nil {
-		return err
+	err = fn(tx)
+	if err == nil {
+		err = check(tx)
 	}
-	if err := check(tx); err != nil {
+	if tx.collision != nil { // whatever fn made of it: the transaction is lost and worth another try
+		return tx.collision
+	}
+	if err != nil {
 		return err
 	}
 	if err := sqlTx.Commit(); err != nil {
@@ -163,6 +168,17 @@ type View struct {
 	ctx context.Context
 	tx  *sql.Tx
 	d   dialect
+	// collision is the first error of a statement that collided with another transaction. Code above may turn
+	// it into an error of its own, such as "no such VLAN"; Do repeats the transaction all the same.
+	collision error
+}
+
+// note keeps a collision for Do.
+func (v *View) note(err error) error {
+	if err != nil && v.collision == nil && collided(err) {
+		v.collision = err
+	}
+	return err
 }
 
 // Tx is a write transaction: all that a View reads, and the methods that change.
@@ -184,18 +200,53 @@ func (t *Tx) touch(x authz.Target, created bool) {
 	t.touches = append(t.touches, Touch{x, created})
 }
 
-func (v *View) query(q string, args ...any) (*sql.Rows, error) {
-	return v.tx.QueryContext(v.ctx, rebind(v.d, q), args...)
+// text refuses what PostgreSQL cannot store as text, on both engines alike. Kinds: Invalid.
+func text(args []any) error {
+	for _, a := range args {
+		if s, ok := a.(string); ok && (strings.IndexByte(s, 0) >= 0 || !utf8.ValidString(s)) {
+			return fault.New(fault.Invalid, "Text must be valid UTF-8 without NUL characters.")
+		}
+	}
+	return nil
 }
 
-func (v *View) row(q string, args ...any) *sql.Row {
-	return v.tx.QueryRowContext(v.ctx, rebind(v.d, q), args...)
+func (v *View) query(q string, args ...any) (*sql.Rows, error) {
+	if err := text(args); err != nil {
+		return nil, err
+	}
+	rows, err := v.tx.QueryContext(v.ctx, rebind(v.d, q), args...)
+	return rows, v.note(err)
+}
+
+// row is a query of one row; its error comes from Scan.
+func (v *View) row(q string, args ...any) oneRow {
+	if err := text(args); err != nil {
+		return oneRow{err: err}
+	}
+	return oneRow{v: v, row: v.tx.QueryRowContext(v.ctx, rebind(v.d, q), args...)}
+}
+
+type oneRow struct {
+	v   *View
+	row *sql.Row
+	err error
+}
+
+// Scan reads the row's columns; sql.ErrNoRows when there is none.
+func (r oneRow) Scan(into ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.v.note(r.row.Scan(into...))
 }
 
 func (t *Tx) exec(q string, args ...any) (int64, error) {
+	if err := text(args); err != nil {
+		return 0, err
+	}
 	res, err := t.tx.ExecContext(t.ctx, rebind(t.d, q), args...)
 	if err != nil {
-		return 0, classify(err)
+		return 0, classify(t.note(err))
 	}
 	n, err := res.RowsAffected()
 	return n, err
@@ -223,7 +274,7 @@ func all[T any](v *View, scan func(func(...any) error) (T, error), q string, arg
 		}
 		out = append(out, x)
 	}
-	return out, rows.Err()
+	return out, v.note(rows.Err())
 }
 
 // one scans the single row of a query; an absent row is the NotFound of its noun.
