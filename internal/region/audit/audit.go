@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
@@ -51,9 +52,10 @@ func chain(prev string, e metal.AuditEvent) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// statement is the text that a checkpoint's signature covers.
-func statement(c store.Checkpoint) []byte {
-	return fmt.Appendf(nil, "metalward trail v1\n%s\n%d\n%s\n%d\n", c.Region, c.Sequence, c.Hash, c.Time.UnixMicro())
+// statement is the text that a checkpoint's signature covers. It names the checkpoint before, so that none can
+// be taken out of the middle.
+func statement(c store.Checkpoint, previous int64) []byte {
+	return fmt.Appendf(nil, "metalward trail v1\n%s\n%d\n%d\n%s\n%d\n", c.Region, previous, c.Sequence, c.Hash, c.Time.UnixMicro())
 }
 
 // sealBatch bounds one sealing transaction.
@@ -70,6 +72,7 @@ func Seal(t *store.Tx, region string, key ed25519.PrivateKey, now time.Time) (in
 	if err != nil {
 		return 0, err
 	}
+	previous := seq // every sealing ends with a checkpoint
 	for _, r := range rows {
 		seq++
 		r.Sequence = seq
@@ -79,7 +82,7 @@ func Seal(t *store.Tx, region string, key ed25519.PrivateKey, now time.Time) (in
 		}
 	}
 	c := store.Checkpoint{Region: region, Sequence: seq, Time: now.UTC().Truncate(time.Microsecond), Hash: hash}
-	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, statement(c)))
+	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, statement(c, previous)))
 	return len(rows), t.AddCheckpoint(c)
 }
 
@@ -108,9 +111,10 @@ func Verify(ctx context.Context, r *store.Reader, public ed25519.PublicKey) (n i
 			if err != nil {
 				return err
 			}
-			seq, hash := int64(0), ""
+			seq, signed, hash := int64(0), int64(0), ""
+			last := store.AuditRow{AuditEvent: metal.AuditEvent{Sequence: math.MinInt64}} // numbers below 1 are found too
 			for {
-				rows, err := v.AuditChain(region, seq, sealBatch)
+				rows, err := v.AuditChain(region, last.Sequence, last.ID, sealBatch)
 				if err != nil {
 					return err
 				}
@@ -124,19 +128,22 @@ func Verify(ctx context.Context, r *store.Reader, public ed25519.PublicKey) (n i
 					if want := chain(hash, row.AuditEvent); want != row.Hash {
 						return &Broken{region, row.Sequence, "its content was changed"}
 					}
-					seq, hash = row.Sequence, row.Hash
+					seq, last, hash = row.Sequence, row, row.Hash
 					for len(points) > 0 && points[0].Sequence == seq {
 						sig, err := base64.StdEncoding.DecodeString(points[0].Signature)
-						if err != nil || points[0].Hash != hash || !ed25519.Verify(public, statement(points[0]), sig) {
-							return &Broken{region, seq, "its checkpoint does not fit or is not signed by this instance"}
+						if err != nil || points[0].Hash != hash || !ed25519.Verify(public, statement(points[0], signed), sig) {
+							return &Broken{region, signed + 1, fmt.Sprintf("the checkpoint at row %d does not fit, is not signed by this instance, or does not follow the one before", seq)}
 						}
-						points = points[1:]
+						signed, points = seq, points[1:]
 					}
 					n++
 				}
 			}
 			if len(points) > 0 {
 				return &Broken{region, seq + 1, fmt.Sprintf("a checkpoint says that the chain had %d rows", points[len(points)-1].Sequence)}
+			}
+			if signed != seq { // whoever changes rows and chains them anew has no key to sign the result
+				return &Broken{region, signed + 1, "no checkpoint covers it and what follows"}
 			}
 			return nil
 		})

@@ -52,14 +52,17 @@ func (v *View) AuditHead(region string) (seq int64, hash string, err error) {
 	return rows[0].Sequence, rows[0].Hash, nil
 }
 
-// AuditChain lists a region's sealed events after a sequence number, in order of the chain.
-func (v *View) AuditChain(region string, after int64, limit int) ([]AuditRow, error) {
-	return all(v, scanAudit, "SELECT "+auditCols+" FROM audit WHERE region = ? AND seq > ? ORDER BY seq, id LIMIT ?", region, after, limit)
+// AuditChain lists a region's sealed events after a row, in order of the chain: the row is given by its
+// sequence number and its id, so that a doubled number does not hide behind the end of a page.
+func (v *View) AuditChain(region string, after, afterID int64, limit int) ([]AuditRow, error) {
+	return all(v, scanAudit, "SELECT "+auditCols+" FROM audit WHERE region = ? AND seq <> 0 AND (seq > ? OR seq = ? AND id > ?) ORDER BY seq, id LIMIT ?",
+		region, after, after, afterID, limit)
 }
 
-// AuditRegions lists the regions that have written to the trail.
+// AuditRegions lists the regions that have written to the trail, also those of which only checkpoints are left.
 func (v *View) AuditRegions() ([]string, error) {
-	return all(v, func(scan func(...any) error) (s string, err error) { err = scan(&s); return s, err }, "SELECT DISTINCT region FROM audit ORDER BY region")
+	return all(v, func(scan func(...any) error) (s string, err error) { err = scan(&s); return s, err },
+		"SELECT region FROM audit UNION SELECT region FROM audit_checkpoints ORDER BY region")
 }
 
 // AuditEvents lists events, newest first, below an id (0 for the newest), of a target if it is not empty.
