@@ -112,6 +112,12 @@ func (d *denied) Unwrap() error { return d.error }
 // Errors are those of fn; Forbidden or NotFound from Require; Internal if fn touched what it did not require.
 func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error) error {
 	var c *Call
+	ended := false
+	defer func() { // a panic in fn rolled back; it leaves its event and goes on up
+		if !ended && c != nil {
+			g.record(ctx, c, errors.New("panic"))
+		}
+	}()
 	err := g.w.Do(ctx, func(tx *store.Tx) error {
 		c = g.call(ctx, action)
 		c.tx = tx
@@ -122,6 +128,7 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 		}
 		return tx.AppendAudit(g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil))
 	})
+	ended = true
 	if c == nil { // the transaction did not even start
 		c = g.call(ctx, action)
 	}
@@ -196,7 +203,7 @@ func (g *Gate) record(ctx context.Context, c *Call, cause error) {
 	}
 	outcome := metal.OutcomeFailed
 	var d *denied
-	if errors.As(cause, &d) || fault.Is(cause, fault.Unauthenticated) {
+	if errors.As(cause, &d) || fault.Is(cause, fault.Unauthenticated) || fault.Is(cause, fault.Forbidden) {
 		outcome = metal.OutcomeDenied
 	}
 	e := g.event(c, authz.OriginFrom(ctx), outcome, cause)
