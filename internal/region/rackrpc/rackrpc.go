@@ -32,6 +32,7 @@ import (
 // Limits of the listener.
 const (
 	handshakeTime  = 10 * time.Second
+	sessionGrace   = time.Minute // for a rack that may only renew
 	maxConnections = 4096
 	maxPerSource   = 64 // connections of one address at once: a rack needs one, and a few for images
 )
@@ -162,8 +163,17 @@ func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 		s.Log.InfoContext(ctx, "rack connected", "rack", peer.RackID, "source", source)
 		defer s.Log.InfoContext(ctx, "rack disconnected", "rack", peer.RackID)
 	}
+	// A session does not outlive the certificate that it was let in by: the rack renews at two thirds and comes
+	// back with the new one.
+	life := sessionGrace
+	if !peer.Expired {
+		life = state.PeerCertificates[0].NotAfter.Sub(s.Now())
+	}
+	end := time.NewTimer(life)
+	defer end.Stop()
 	select {
 	case <-session.Done():
+	case <-end.C:
 	case <-ctx.Done():
 	}
 }
