@@ -60,7 +60,7 @@ func (k *Keyring) Seal(ref Ref, v Value) ([]byte, error) {
 	_, _ = rand.Read(nonce)
 	out := append([]byte{sealVersion}, salt...)
 	out = append(out, nonce...)
-	return aead.Seal(out, nonce, v.b, []byte(ref)), nil
+	return aead.Seal(out, nonce, v.Reveal(), []byte(ref)), nil
 }
 
 // Open decrypts what Seal made for the same Ref. It fails on any change of the bytes, the Ref or the root key.
@@ -77,7 +77,7 @@ func (k *Keyring) Open(ref Ref, sealed []byte) (Value, error) {
 	if err != nil {
 		return Value{}, fmt.Errorf("cannot open secret %q: wrong root key or damaged value", ref)
 	}
-	return Value{b: plain}, nil
+	return own(plain), nil
 }
 
 func (k *Keyring) aead(ref Ref, salt []byte) (cipher.AEAD, error) {

@@ -19,30 +19,41 @@ const redacted = "[redacted]"
 // Value holds a secret. It prints as [redacted] under fmt, slog and encoding/json, and refuses to be decoded
 // from JSON by accident: messages that must carry a secret say so with Reveal and NewValue.
 // The zero Value is an empty secret.
-type Value struct{ b []byte }
+type Value struct {
+	// b is behind a function because fmt prints unexported fields of other structs without asking their methods,
+	// and follows a pointer there under a wrong verb. Of a function it shows an address.
+	b func() []byte
+}
+
+func own(b []byte) Value { return Value{b: func() []byte { return b }} }
 
 // NewValue wraps a secret. The bytes are copied.
-func NewValue(b []byte) Value { return Value{b: append([]byte(nil), b...)} }
+func NewValue(b []byte) Value { return own(append([]byte(nil), b...)) }
 
 // FromString wraps a secret text.
-func FromString(s string) Value { return Value{b: []byte(s)} }
+func FromString(s string) Value { return own([]byte(s)) }
 
 // Reveal returns the secret's bytes, which the caller must not keep or change.
-func (v Value) Reveal() []byte { return v.b }
+func (v Value) Reveal() []byte {
+	if v.b == nil {
+		return nil
+	}
+	return v.b()
+}
 
 // RevealString returns the secret as text.
-func (v Value) RevealString() string { return string(v.b) }
+func (v Value) RevealString() string { return string(v.Reveal()) }
 
 // Empty reports whether there is no secret.
-func (v Value) Empty() bool { return len(v.b) == 0 }
+func (v Value) Empty() bool { return len(v.Reveal()) == 0 }
 
 // Equal compares in constant time.
-func (v Value) Equal(o Value) bool { return subtle.ConstantTimeCompare(v.b, o.b) == 1 }
+func (v Value) Equal(o Value) bool { return subtle.ConstantTimeCompare(v.Reveal(), o.Reveal()) == 1 }
 
 // Hash is the SHA-256 of the secret in hex: what is stored of a random credential that only has to be
 // recognized again. Never use it for passwords, which people choose.
 func (v Value) Hash() string {
-	sum := sha256.Sum256(v.b)
+	sum := sha256.Sum256(v.Reveal())
 	return hex.EncodeToString(sum[:])
 }
 
