@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 
 	"github.com/metalward/metalward/internal/fault"
 )
@@ -14,7 +16,7 @@ func Decode(data []byte, v any) error {
 	if err := dec.Decode(v); err != nil {
 		return fault.New(fault.Invalid, "The message is not what version %d of the protocol has: %v.", Protocol, err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More would let a closing bracket pass
 		return fault.New(fault.Invalid, "The message has bytes after its end.")
 	}
 	return nil

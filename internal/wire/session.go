@@ -128,7 +128,11 @@ func (s *Session) Call(ctx context.Context, m Message, req, resp any) error {
 	}
 	res, err := s.client.Do(r)
 	if err != nil {
-		if ctx.Err() != nil {
+		switch ctx.Err() {
+		case nil:
+		case context.DeadlineExceeded:
+			return fmt.Errorf("cannot call %s: %w: %w", m.Name, fault.New(fault.Unavailable, "The other controller did not answer in time."), ctx.Err())
+		default:
 			return fmt.Errorf("cannot call %s: %w", m.Name, ctx.Err())
 		}
 		return fmt.Errorf("cannot call %s: %w: %v", m.Name, fault.New(fault.Unavailable, "The other controller does not answer."), err)
