@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// bootEnv turns BenchmarkBoot on: a round takes some five minutes and needs what `make e2e` needs.
+const bootEnv = "METALWARD_BENCH_BOOT"
+
+var (
+	labToInit    = regexp.MustCompile(`power-on to /init over the network: ([0-9.]+) s`)
+	storyToAgent = regexp.MustCompile(`([0-9.]+) s  power-on to agent`)
+	storyToEnd   = regexp.MustCompile(`([0-9.]+) s  deployed`)
+)
+
+// BenchmarkBoot compares the time from power-on to our agent with that of the same emulated machine, kernel and
+// initramfs served by dnsmasq and a file server, and reports when the machine is deployed: enlisted, commissioned
+// and installed. Emulation takes all of a core, so nothing else may be emulated meanwhile.
+func BenchmarkBoot(b *testing.B) {
+	if os.Getenv(bootEnv) == "" {
+		b.Skipf("set %s=1; nothing else should run then", bootEnv)
+	}
+	if os.Getuid() != 0 {
+		b.Skip("needs root for network namespaces")
+	}
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, path := range comms {
+		if name, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(name), "qemu-system") { // it may have ended
+			b.Skip("another machine is emulated here just now")
+		}
+	}
+	run := func(env, pattern, pkg string) string {
+		b.Helper()
+		cmd := exec.Command("go", "test", "-tags", "e2e", "-count=1", "-timeout", "20m", "-v", "-run", pattern, pkg)
+		cmd.Env = append(os.Environ(), env)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			b.Logf("%s %s: %v", pkg, pattern, err) // what happens after the figures does not matter here
+		}
+		return string(out)
+	}
+	seconds := func(re *regexp.Regexp, out string) float64 {
+		b.Helper()
+		m := re.FindStringSubmatch(out)
+		if m == nil {
+			b.Fatalf("no figure like %s in:\n%s", re, out)
+		}
+		v, _ := strconv.ParseFloat(m[1], 64)
+		return v
+	}
+	var hand, agent, deployed, ratios []float64
+	for round := range b.N {
+		lab := func() { hand = append(hand, seconds(labToInit, run("", "^TestMachine$/^bios$", "../e2e/lab"))) }
+		story := func() {
+			out := run("METALWARD_E2E_SMOKE=1", "^TestStoryBIOS$", "../e2e")
+			agent, deployed = append(agent, seconds(storyToAgent, out)), append(deployed, seconds(storyToEnd, out))
+		}
+		if round%2 == 0 {
+			lab()
+			story()
+		} else {
+			story()
+			lab()
+		}
+		ratios = append(ratios, agent[round]/hand[round])
+	}
+	b.ReportMetric(median(ratios), "x_lab")
+	b.ReportMetric(median(hand), "s/lab_init")
+	b.ReportMetric(median(agent), "s/agent")
+	b.ReportMetric(median(deployed), "s/deployed")
+	reportLoad(b)
+}
