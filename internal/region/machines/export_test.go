@@ -1,0 +1,42 @@
+package machines
+
+import (
+	"context"
+	"errors"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/store"
+)
+
+// The budgets that tests move the clock past.
+const (
+	TokenLife    = tokenLife
+	CommandLife  = commandLife
+	MaxOldTokens = maxOldTokens
+)
+
+// RunDue carries out the power commands that are due, one after the other, and says how many there were.
+func (s *Service) RunDue(ctx context.Context) (int, error) {
+	ctx = authz.AsSystem(ctx, "power")
+	var due []store.CommandRow
+	err := s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) (err error) {
+		due, err = v.Commands(v.Now(), 1000)
+		return err
+	})
+	for _, cmd := range due {
+		err = errors.Join(err, s.execute(ctx, cmd))
+	}
+	return len(due), err
+}
+
+// Ticket opens a ticket as a call through a rack does.
+func (s *Service) Ticket(rackID, systemID string, audited bool) (id int64, done func()) {
+	return s.tickets.issue(ticket{rackID, systemID, audited})
+}
+
+// DecodeUserData is decodeUserData.
+func DecodeUserData(text string) (string, error) {
+	v, err := decodeUserData(text)
+	return v.RevealString(), err
+}
