@@ -19,8 +19,7 @@ import (
 // Limits of boots.
 const (
 	tokenLife      = 10 * time.Minute // from the boot decision to the agent's claim
-	enlistLife     = 20 * time.Minute
-	maxOldTokens   = 32 // firmware that asks again and again; more asks and the boot is refused
+	maxOldTokens   = 32               // firmware that asks again and again; more asks and the boot is refused
 	maxEnlistments = 256
 )
 
@@ -104,6 +103,7 @@ func (s *Service) offer(ctx context.Context, rackID string, mac metal.MAC, req w
 		}
 		var b store.BootRow
 		var ok bool
+		until := c.Now().Add(tokenLife)
 		if systemID == "" {
 			if err := c.Require(authz.Target{Noun: authz.NounMachine, Pool: metal.DefaultPoolID, Rack: rackID}); err != nil {
 				return err
@@ -122,12 +122,15 @@ func (s *Service) offer(ctx context.Context, rackID string, mac metal.MAC, req w
 				if err := s.roomForCandidate(c); err != nil {
 					return err
 				}
-				b = store.BootRow{Boot: metal.Boot{ID: metal.NewSystemID() + metal.NewSystemID(), Purpose: metal.PurposeEnlist, Created: c.Now(), Expires: c.Now().Add(enlistLife)}}
+				b = store.BootRow{Boot: metal.Boot{ID: metal.NewSystemID() + metal.NewSystemID(), Purpose: metal.PurposeEnlist, Created: c.Now()}}
 			}
 		} else {
 			m, err := c.Tx().Machine(systemID)
 			if err != nil {
 				return err
+			}
+			if m.Deadline.Before(until) && !m.Deadline.IsZero() {
+				until = m.Deadline
 			}
 			// The machine belongs to the rack on whose VLAN it boots.
 			m.RackID, m.FirmwareUEFI = rackID, req.UEFI
@@ -156,10 +159,7 @@ func (s *Service) offer(ctx context.Context, rackID string, mac metal.MAC, req w
 			}
 			b.OldHashes = append(b.OldHashes, b.TokenHash)
 		}
-		b.State, b.MAC, b.IP, b.RackID, b.TokenHash = metal.BootOffered, mac, req.IP, rackID, token.Hash()
-		if limit := c.Now().Add(tokenLife); b.Expires.IsZero() || systemID == "" && b.Expires.Before(limit) {
-			b.Expires = limit
-		}
+		b.State, b.MAC, b.IP, b.RackID, b.TokenHash, b.Expires = metal.BootOffered, mac, req.IP, rackID, token.Hash(), until
 		c.Note("purpose", string(b.Purpose))
 		c.Note("mac", string(mac))
 		d = metal.BootDecision{Kind: metal.BootEphemeral, Token: token.RevealString(), BootID: b.ID, Purpose: b.Purpose, KernelArgs: args}
