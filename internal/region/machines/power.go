@@ -368,11 +368,24 @@ func (s *Service) wakeIfMore() { s.wakeCommands() }
 // execute carries out one command and records its end.
 func (s *Service) execute(ctx context.Context, cmd store.CommandRow) error {
 	var m metal.Machine
+	over := false
 	err := s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) (err error) {
-		m, err = v.Machine(cmd.SystemID)
+		if m, err = v.Machine(cmd.SystemID); err != nil || cmd.Boot != metal.BootNetwork {
+			return err
+		}
+		b, ok, err := v.OpenBoot(cmd.SystemID)
+		over = !ok || b.State == metal.BootEnded
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if over { // the boot that the command was for has failed, was aborted or is done: nobody expects another one
+		_, err := s.change(ctx, authz.MachinePowerResult, cmd.SystemID, func(c *gate.Call, _ *metal.Machine) error {
+			c.Note("power", "dropped "+string(cmd.Action))
+			_, err := c.Tx().DeleteCommand(cmd)
+			return err
+		})
 		return err
 	}
 	state, callErr := s.call(ctx, m, cmd.Action, cmd.Boot, true, "")
