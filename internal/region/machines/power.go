@@ -414,10 +414,14 @@ func (s *Service) execute(ctx context.Context, cmd store.CommandRow) error {
 		if err := event(c, m, metal.LevelDebug, "Node powered "+map[metal.PowerAction]string{metal.ActionOn: "on", metal.ActionOff: "off", metal.ActionCycle: "on"}[cmd.Action], ""); err != nil {
 			return err
 		}
-		if m.Status == metal.Releasing && cmd.Action == metal.ActionOff {
-			return s.finishRelease(c, m)
+		if m.Status != metal.Releasing || cmd.Action != metal.ActionOff {
+			return nil
 		}
-		return nil
+		// Somebody's power off during an erasure does not end it: the disks are not erased yet.
+		if _, erasing, err := c.Tx().OpenBoot(m.SystemID); err != nil || erasing {
+			return err
+		}
+		return s.finishRelease(c, m)
 	})
 	return err
 }
