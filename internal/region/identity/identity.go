@@ -248,8 +248,8 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 // checkPassword finds a user by name and password. A failure leaves its event in the trail.
 func (s *Service) checkPassword(ctx context.Context, name string, password secret.Value) (u store.UserRow, err error) {
 	source := authz.OriginFrom(ctx).Source
-	if wait := s.limit.wait(name, source, s.now()); wait > 0 {
-		return u, &fault.Error{Kind: fault.Exhausted, Message: "Too many failed logins; wait a moment and try again.", RetryAfter: wait}
+	if err := s.throttled(name, source); err != nil {
+		return u, err
 	}
 	encoded := dummy
 	if len(password.Reveal()) <= metal.MaxPasswordLength && len(name) <= 150 {
@@ -269,12 +269,11 @@ func (s *Service) checkPassword(ctx context.Context, name string, password secre
 	} else {
 		password = secret.Value{}
 	}
-	ok, err := s.hash.check(ctx, encoded, password)
+	ok, err := s.tryPassword(ctx, name, source, encoded, password)
 	if err != nil {
 		return u, err
 	}
 	if !ok || u.ID == 0 {
-		s.limit.failed(name, source, s.now())
 		return u, s.gate.Do(ctx, authz.UserLogin, func(c *gate.Call) error {
 			c.Note("username", name)
 			return errLogin
@@ -282,6 +281,31 @@ func (s *Service) checkPassword(ctx context.Context, name string, password secre
 	}
 	s.limit.passed(name, source)
 	return u, nil
+}
+
+// throttled refuses an account and source that failed too often. Kinds: Exhausted.
+func (s *Service) throttled(name, source string) error {
+	if wait := s.limit.wait(name, source, s.now()); wait > 0 {
+		return &fault.Error{Kind: fault.Exhausted, Message: "Too many failed logins; wait a moment and try again.", RetryAfter: wait}
+	}
+	return nil
+}
+
+// tryPassword compares a password and counts a failure. It looks at the throttle again when its turn comes: of
+// guesses that came at once, no more are compared than can be under way.
+func (s *Service) tryPassword(ctx context.Context, name, source, encoded string, password secret.Value) (bool, error) {
+	if err := s.hash.enter(ctx); err != nil {
+		return false, err
+	}
+	defer s.hash.leave()
+	if err := s.throttled(name, source); err != nil {
+		return false, err
+	}
+	ok := s.hash.check(encoded, password)
+	if !ok {
+		s.limit.failed(name, source, s.now())
+	}
+	return ok, nil
 }
 
 func asUser(ctx context.Context, u metal.User) context.Context { return authz.With(ctx, principal(u)) }

@@ -40,7 +40,7 @@ func (h *hasher) hash(ctx context.Context, password secret.Value) (string, error
 	if err := h.enter(ctx); err != nil {
 		return "", err
 	}
-	defer func() { <-h.slots }()
+	defer h.leave()
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt)
 	key := argon2.IDKey(password.Reveal(), salt, argonTime, argonMemoryKiB, argonThreads, 32)
@@ -51,31 +51,30 @@ func (h *hasher) hash(ctx context.Context, password secret.Value) (string, error
 // dummy is the hash compared for users who do not exist, so that they take as long as those who do.
 const dummy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// check reports whether the password has the hash.
-func (h *hasher) check(ctx context.Context, encoded string, password secret.Value) (bool, error) {
+// leave gives back the slot that enter took.
+func (h *hasher) leave() { <-h.slots }
+
+// check reports whether the password has the hash. The caller holds a slot.
+func (h *hasher) check(encoded string, password secret.Value) bool {
 	var version int
 	var memory, time uint32
 	var threads uint8
 	parts := strings.Split(encoded, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, nil
+		return false
 	}
 	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &time, &threads); err != nil ||
 		version != argon2.Version || memory > 1<<20 || time == 0 || time > 64 || threads == 0 {
-		return false, nil
+		return false
 	}
 	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
 	if err != nil {
-		return false, nil
+		return false
 	}
 	want, err := base64.RawStdEncoding.DecodeString(parts[5])
 	if err != nil || len(want) == 0 {
-		return false, nil
+		return false
 	}
-	if err := h.enter(ctx); err != nil {
-		return false, err
-	}
-	defer func() { <-h.slots }()
 	got := argon2.IDKey(password.Reveal(), salt, time, memory, threads, uint32(len(want)))
-	return subtle.ConstantTimeCompare(got, want) == 1, nil
+	return subtle.ConstantTimeCompare(got, want) == 1
 }
