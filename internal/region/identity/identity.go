@@ -355,7 +355,8 @@ func (s *Service) Session(ctx context.Context, cookie secret.Value) (p authz.Pri
 	if now.After(sess.Expires) || now.Sub(sess.LastSeen) > time.Duration(idle)*time.Second {
 		return authz.Principal{}, gone
 	}
-	if now.Sub(sess.LastSeen) > time.Minute { // a write a minute is enough to know who is idle
+	// A write a minute is enough to know who is idle; of a short idle time, one in an eighth of it.
+	if now.Sub(sess.LastSeen) > min(time.Minute, time.Duration(idle)*time.Second/8) {
 		err = s.gate.Observe(authz.AsSystem(ctx, "sessions"), gate.SeenSession, func(tx *store.Tx, now time.Time) error { return tx.SeeSession(hash, now) })
 	}
 	return p, err
