@@ -103,11 +103,11 @@ func (v *Inventory) Clean() error {
 	}
 	for i := range v.Disks {
 		d := &v.Disks[i]
-		if d.SizeBytes < 0 || d.Name == "" {
-			bad.Add("disks", "A disk without a name or with a negative size.")
-		}
 		for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.IDPath, &d.FirmwareVersion} {
 			*s = Printable(*s, maxInventoryText)
+		}
+		if d.SizeBytes < 0 || d.Name == "" {
+			bad.Add("disks", "A disk without a name or with a negative size.")
 		}
 	}
 	if v.BMC != nil {

@@ -130,13 +130,8 @@ func ParseSSHKey(text string) (string, error) {
 		return "", fault.Field("key", "Invalid SSH public key; paste the content of a file such as ~/.ssh/id_ed25519.pub.")
 	}
 	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
-	if comment != "" {
-		line += " " + strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return -1
-			}
-			return r
-		}, comment)
+	if comment = Printable(comment, 1024); comment != "" {
+		line += " " + comment
 	}
 	return line, nil
 }
