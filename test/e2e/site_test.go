@@ -54,9 +54,14 @@ func (s *site) must(err error) {
 
 const apiRoot = "https://" + lab.RegionAddr + ":5443/MAAS/api/2.0"
 
+// buildTime bounds the building of binaries and images, which may start from nothing.
+const buildTime = 20 * time.Minute
+
 // artefacts builds what the stories need, once a run; the builders keep what did not change.
-func artefacts(ctx context.Context, t *testing.T) (bin, ephemeral, tiny string) {
+func artefacts(t *testing.T) (bin, ephemeral, tiny string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
 	if reason := lab.Missing(); reason != "" {
 		t.Skip("no laboratory here: " + reason)
 	}
@@ -87,7 +92,7 @@ func artefacts(ctx context.Context, t *testing.T) (bin, ephemeral, tiny string) 
 func start(ctx context.Context, t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t}
-	s.bin, s.ephemeral, s.tiny = artefacts(ctx, t)
+	s.bin, s.ephemeral, s.tiny = artefacts(t)
 	dir := t.TempDir()
 	n, err := lab.NewNetwork(ctx, dir)
 	s.must(err)
@@ -389,12 +394,13 @@ func (s *site) searchCaptures(ctx context.Context, captures []*lab.Capture) {
 }
 
 // debianImage builds the deployable Debian image, or finds the one built before.
-func (s *site) debianImage(ctx context.Context) string {
-	s.t.Helper()
-	out := filepath.Join(filepath.Dir(s.tiny), "debian.raw")
-	cmd := exec.CommandContext(ctx, "bash", "images/build.sh", "debian", out)
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("cannot build the Debian image: %v\n%s", err, msg)
+func debianImage(t *testing.T, tiny string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	out := filepath.Join(filepath.Dir(tiny), "debian.raw")
+	if msg, err := exec.CommandContext(ctx, "bash", "images/build.sh", "debian", out).CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the Debian image: %v\n%s", err, msg)
 	}
 	return out
 }
