@@ -166,8 +166,8 @@ func TestTokenAskedTooOften(t *testing.T) {
 	wantKind(t, err, fault.Exhausted)
 }
 
-// TestBootWhileClaimed fails what was under way, and hands out nothing.
-func TestBootWhileClaimed(t *testing.T) {
+// TestRestartWhileClaimed fails what was under way, and hands out nothing.
+func TestRestartWhileClaimed(t *testing.T) {
 	w, id := offered(t)
 	w.m.Claim(t)
 	d := w.m.Boot(t)

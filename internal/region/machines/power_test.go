@@ -17,8 +17,8 @@ func silent(context.Context, wire.PowerRequest) (wire.PowerResponse, error) {
 	return wire.PowerResponse{}, fault.New(fault.Unavailable, "BMC 10.9.0.1 does not answer.")
 }
 
-// TestSilentBMC fails what waits for a BMC that never answers, with the reason, once the command's life is over.
-func TestSilentBMC(t *testing.T) {
+// TestBMCNeverAnswers fails what waits for a BMC that never answers, with the reason, once the command's life is over.
+func TestBMCNeverAnswers(t *testing.T) {
 	no := false
 	for name, c := range map[string]struct {
 		begin  func(w *world, id string) error
@@ -66,8 +66,8 @@ func TestSilentBMC(t *testing.T) {
 	}
 }
 
-// TestNoRack fails with the reason, too.
-func TestNoRack(t *testing.T) {
+// TestNoRackConnected fails with the reason, too.
+func TestNoRackConnected(t *testing.T) {
 	w := newWorld(t)
 	id := w.m.Add(t, "m").SystemID
 	w.Controllers.Detach(w.rack.ID, w.rack)
@@ -125,8 +125,8 @@ func TestPowerOffWhileErasing(t *testing.T) {
 	w.want(t, id, metal.FailedReleasing, "Timed out: the agent went silent during releasing.")
 }
 
-// TestPowerKey reveals power parameters for an open ticket on the right rack only.
-func TestPowerKey(t *testing.T) {
+// TestPowerKeyTickets reveals power parameters for an open ticket on the right rack only.
+func TestPowerKeyTickets(t *testing.T) {
 	w := newWorld(t)
 	id := w.m.Add(t, "m").SystemID
 	other := w.AddRack(t, "rack1", prefix("10.0.1.2/24"))

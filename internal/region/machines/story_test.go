@@ -17,8 +17,8 @@ import (
 
 const canaryData = "#cloud-config\nruncmd: [echo canary-user-data]\n"
 
-// TestStory leads a machine from its first boot back to the stock. Nothing secret is left in events and trail.
-func TestStory(t *testing.T) {
+// TestWholeLife leads a machine from its first boot back to the stock. Nothing secret is left in events and trail.
+func TestWholeLife(t *testing.T) {
 	w := newWorld(t)
 	w.image(t, "debian12")
 	admin := w.Admin(t)
@@ -169,8 +169,8 @@ func TestEnlistExistingMAC(t *testing.T) {
 	})
 }
 
-// TestCandidates bounds how many unknown machines wait.
-func TestCandidates(t *testing.T) {
+// TestCandidateQuota bounds how many unknown machines wait.
+func TestCandidateQuota(t *testing.T) {
 	w := newWorld(t)
 	w.set(t, "metalward_max_candidates", 2)
 	for n := 1; n <= 2; n++ {
@@ -187,8 +187,8 @@ func TestCandidates(t *testing.T) {
 	third.Start(t)
 }
 
-// TestCommissioningFails names the script that did not pass, or what the agent said.
-func TestCommissioningFails(t *testing.T) {
+// TestCommissioningNotPassed names the script that did not pass, or what the agent said.
+func TestCommissioningNotPassed(t *testing.T) {
 	for name, c := range map[string]struct {
 		run    func(t *testing.T, m *regiontest.Machine)
 		reason string
@@ -359,8 +359,8 @@ func TestSeed(t *testing.T) {
 	w.want(t, row.SystemID, metal.FailedDeployment, "Two clients presented")
 }
 
-// TestUserData decodes base64 as MAAS does, and refuses what would hide the end of a deployment.
-func TestUserData(t *testing.T) {
+// TestUserDataForms decodes base64 as MAAS does, and refuses what would hide the end of a deployment.
+func TestUserDataForms(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                            "",
 		"#!/bin/sh\necho":             "#!/bin/sh\necho",
