@@ -49,8 +49,8 @@ func (v *View) StaleMachines(q MachineQuery, limit int) ([]metal.Machine, error)
 	} else {
 		where += " AND"
 	}
-	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines m"+where+
-		" NOT EXISTS (SELECT 1 FROM machine_texts t WHERE t.machine_id = m.id AND t.revision = m.revision) ORDER BY m.id LIMIT ?", append(args, limit)...)
+	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines WHERE id IN (SELECT m.id FROM machines m"+where+
+		" NOT EXISTS (SELECT 1 FROM machine_texts t WHERE t.machine_id = m.id AND t.revision = m.revision) ORDER BY m.id LIMIT ?) ORDER BY id", append(args, limit)...)
 }
 
 // PutMachineText keeps a rendered text: an observation, derived from what is stored already.
