@@ -234,6 +234,7 @@ func (s *Service) call(ctx context.Context, m metal.Machine, action metal.PowerA
 			return "", err
 		}
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, powerCallTime)
 	defer cancel()
 	id, done := s.tickets.issue(ticket{rackID, m.SystemID, audited})
@@ -253,7 +254,8 @@ func (s *Service) call(ctx context.Context, m metal.Machine, action metal.PowerA
 	if err != nil {
 		state, problem = metal.PowerError, fault.Message(err)
 	}
-	seen := s.gate.Observe(authz.AsSystem(ctx, "power"), gate.SeenPower, func(tx *store.Tx, now time.Time) error {
+	// In the caller's time: that of a call that ran out is over, and this is what there is to record.
+	seen := s.gate.Observe(authz.AsSystem(caller, "power"), gate.SeenPower, func(tx *store.Tx, now time.Time) error {
 		return tx.SetPower(m.SystemID, state, problem, now)
 	})
 	if err == nil {
