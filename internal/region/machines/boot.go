@@ -178,7 +178,7 @@ func (s *Service) roomForCandidate(c *gate.Call) error {
 	if err != nil {
 		return err
 	}
-	booting, err := c.Tx().CountEnlistments()
+	booting, err := c.Tx().CountEnlistments(c.Now())
 	if err != nil {
 		return err
 	}

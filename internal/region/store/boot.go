@@ -172,8 +172,8 @@ func (v *View) BootByToken(hash string) (BootRow, bool, error) {
 	return first(all(v, scanBoot, "SELECT "+bootCols+" FROM boots WHERE ended = 0 AND (token_hash = ? OR old_hashes LIKE ? ESCAPE '\\')", hash, "%\""+like(hash)+"\"%"))
 }
 
-// CountEnlistments counts the boots of unknown machines that have not ended.
-func (v *View) CountEnlistments() (n int, err error) {
-	err = v.row("SELECT COUNT(*) FROM boots WHERE system_id = '' AND ended = 0").Scan(&n)
+// CountEnlistments counts the boots of unknown machines that have neither ended nor expired.
+func (v *View) CountEnlistments(now time.Time) (n int, err error) {
+	err = v.row("SELECT COUNT(*) FROM boots WHERE system_id = '' AND ended = 0 AND expires > ?", micros(now)).Scan(&n)
 	return n, err
 }

@@ -818,8 +818,10 @@ func testBoots(d *db) {
 	}
 	stranger := store.BootRow{Boot: metal.Boot{ID: "s", MAC: "52:54:00:00:00:99", Created: t0, Expires: t0.Add(time.Minute)}}
 	d.do(func(tx *store.Tx) error { return tx.PutBoot(stranger) })
-	if n := read(d, (*store.View).CountEnlistments); n != 1 {
-		d.t.Errorf("got %d enlistments, want 1", n)
+	for at, want := range map[time.Time]int{t0: 1, t0.Add(2 * time.Minute): 0} {
+		if n := read(d, func(v *store.View) (int, error) { return v.CountEnlistments(at) }); n != want {
+			d.t.Errorf("got %d enlistments at %s, want %d", n, at, want)
+		}
 	}
 	d.do(func(tx *store.Tx) error { return tx.DropOldBoots(t0.Add(time.Hour)) })
 	for _, id := range []string{"b0", "b1", "s"} {
