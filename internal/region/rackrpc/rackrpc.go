@@ -141,7 +141,7 @@ func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 	ctx = authz.With(ctx, authz.Principal{Kind: authz.Rack, Name: peer.RackID})
 	if state.NegotiatedProtocol != wire.ALPN {
 		if !peer.Expired {
-			s.serveImages(ctx, conn)
+			s.serveImages(ctx, conn, peer.RackID, state.PeerCertificates[0].NotAfter)
 		}
 		return
 	}
@@ -178,12 +178,21 @@ func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 	}
 }
 
-// serveImages answers ranged requests for the bytes of images on one connection.
-func (s *Server) serveImages(ctx context.Context, conn net.Conn) {
+// serveImages answers ranged requests for the bytes of images on one connection, while the rack is one of ours
+// and its certificate has not ended.
+func (s *Server) serveImages(ctx context.Context, conn net.Conn, rackID string, until time.Time) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		digest, ok := strings.CutPrefix(r.URL.Path, "/image/")
 		if !ok || r.Method != http.MethodGet || len(digest) != 64 {
 			http.NotFound(w, r)
+			return
+		}
+		err := s.alive(ctx, rackID)
+		if err == nil && s.Now().After(until) {
+			err = fault.New(fault.Forbidden, "The rack's certificate has expired; renew it first.")
+		}
+		if err != nil {
+			wire.EncodeFault(w, err)
 			return
 		}
 		f, err := s.Images.Open(ctx, digest)
