@@ -36,6 +36,8 @@ type Link interface {
 // Network follows what racks say of their interfaces, inside the call that records it.
 type Network interface {
 	Discover(c *gate.Call, rackID string, ifaces []metal.ControllerInterface) error
+	// Holds is told which snapshot a rack has.
+	Holds(rackID string, version int64)
 }
 
 // Service knows the controllers. Safe for concurrent use.
@@ -329,6 +331,7 @@ func (s *Service) Hello(ctx context.Context, rackID string, req wire.HelloReques
 	if len(req.Interfaces) > 256 {
 		return fault.Field("interfaces", "A rack with more than 256 interfaces.")
 	}
+	s.network.Holds(rackID, req.SnapshotVersion)
 	var same bool
 	err := s.gate.View(authz.AsSystem(ctx, "controllers"), authz.ControllerView, func(v *gate.Viewing) error {
 		ctl, err := v.Controller(rackID)

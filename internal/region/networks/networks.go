@@ -387,7 +387,11 @@ func (s *Service) UpdateSubnet(ctx context.Context, id int64, change func(*metal
 		if sub, err = c.Tx().Subnet(id); err != nil {
 			return err
 		}
+		old := sub
 		change(&sub)
+		if old.Name == old.CIDR.String() && sub.Name == old.Name { // it was named by its network, and stays so
+			sub.Name = sub.CIDR.String()
+		}
 		if err := checkSubnet(c, sub); err != nil {
 			return err
 		}

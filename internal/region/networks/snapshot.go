@@ -100,9 +100,25 @@ func (s *Service) Wake() {
 // Joined forgets what a rack was sent: it gets its snapshot anew.
 func (s *Service) Joined(rackID string) {
 	s.mu.Lock()
-	delete(s.sent, rackID)
+	s.sent[rackID] = sent{version: s.sent[rackID].version}
 	s.mu.Unlock()
 	s.Wake()
+}
+
+// Holds notes the version of the snapshot that a rack says it has. A rack refuses an older one, and after a
+// restart under a clock that was set back we would number from there. A rack that has another than it was sent
+// gets its snapshot anew.
+func (s *Service) Holds(rackID string, version int64) {
+	s.mu.Lock()
+	last := s.sent[rackID]
+	same := last.version == version
+	if !same {
+		s.sent[rackID] = sent{version: max(last.version, version)}
+	}
+	s.mu.Unlock()
+	if !same {
+		s.Wake()
+	}
 }
 
 // settle is how long Run waits for further changes before it renders: a burst is one snapshot.
