@@ -491,6 +491,9 @@ func (s *Service) VerifyOAuth(ctx context.Context, header string, values url.Val
 		return authz.Principal{}, true, fault.New(fault.Unauthenticated, "Authorization Error: Expired timestamp: given %d and now %d has a greater difference than threshold %d",
 			o.at.Unix(), now.Unix(), int(pastWindow.Seconds()))
 	}
+	if o.at.Sub(now) > futureWindow {
+		return authz.Principal{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the timestamp %d is too far ahead of %d; set your clock.", o.at.Unix(), now.Unix())
+	}
 	k, err := s.lookup(ctx, o.token, now)
 	invalid := fault.New(fault.Unauthenticated, "Authorization Error: Invalid API key.")
 	if fault.Is(err, fault.NotFound) {

@@ -20,7 +20,8 @@ type oauth struct {
 // Limits of a signature.
 const (
 	maxOAuthHeader = 4 << 10
-	pastWindow     = 300 * time.Second // how old a timestamp may be; the future is not checked, as in MAAS
+	pastWindow     = 300 * time.Second // how old a timestamp may be; as in MAAS
+	futureWindow   = 300 * time.Second // how far ahead: MAAS does not check, but a nonce must outlive its timestamp
 	maxNonces      = 1 << 20           // remembered at once; more in a window and further calls are refused
 )
 
@@ -81,26 +82,25 @@ func parseOAuth(header string, values url.Values) (oauth, bool, error) {
 	return oauth{fields["oauth_consumer_key"], fields["oauth_token"], tokenSecret, fields["oauth_nonce"], time.Unix(seconds, 0)}, true, nil
 }
 
-// nonces remembers the nonces of the window, per token, in two halves: when one is a window old it is dropped
-// whole. They are kept in memory: a replay after a restart would have to come from inside the TLS connection.
+// nonces remembers the nonces of a timestamp's whole life, futureWindow and pastWindow, per token, in three
+// generations: the oldest is dropped whole. They are kept in memory: a replay after a restart would have to come from inside the TLS connection.
 type nonces struct {
-	mu       sync.Mutex
-	now, old map[string]struct{} // guarded by mu
-	turned   time.Time
+	mu              sync.Mutex
+	now, old, older map[string]struct{} // guarded by mu
+	turned          time.Time
 }
 
 func (n *nonces) use(token, nonce string, now time.Time) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.now == nil || now.Sub(n.turned) > pastWindow {
-		n.old, n.now, n.turned = n.now, map[string]struct{}{}, now
+		n.older, n.old, n.now, n.turned = n.old, n.now, map[string]struct{}{}, now
 	}
 	key := token + "\x00" + nonce
-	if _, ok := n.now[key]; ok {
-		return fault.New(fault.Unauthenticated, "Authorization Error: Nonce already used: %s", nonce)
-	}
-	if _, ok := n.old[key]; ok {
-		return fault.New(fault.Unauthenticated, "Authorization Error: Nonce already used: %s", nonce)
+	for _, seen := range []map[string]struct{}{n.now, n.old, n.older} {
+		if _, ok := seen[key]; ok {
+			return fault.New(fault.Unauthenticated, "Authorization Error: Nonce already used: %s", nonce)
+		}
 	}
 	if len(n.now) >= maxNonces {
 		return &fault.Error{Kind: fault.Unavailable, Message: "Too many API calls at once.", RetryAfter: 10 * time.Second}
