@@ -243,7 +243,7 @@ func (a *API) onMachine(fn func(*request, string) (metal.Machine, error)) handle
 		if err != nil {
 			return nil, err
 		}
-		return a.machine(r.ctx, m.SystemID)
+		return a.rendered(r.ctx, m.SystemID)
 	}
 }
 
@@ -494,7 +494,7 @@ func (a *API) createMachine(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.machine(r.ctx, m.SystemID)
+	return a.rendered(r.ctx, m.SystemID)
 }
 
 func (a *API) updateMachine(r *request) (any, error) {
@@ -506,7 +506,7 @@ func (a *API) updateMachine(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.machine(r.ctx, m.SystemID)
+	return a.rendered(r.ctx, m.SystemID)
 }
 
 func (a *API) acceptMachines(r *request) (any, error) {
@@ -519,7 +519,7 @@ func (a *API) accept(r *request, ids []string) (any, error) {
 		if _, err := a.Machines.Commission(r.ctx, id, ""); err != nil {
 			return nil, err
 		}
-		raw, err := a.machine(r.ctx, id)
+		raw, err := a.rendered(r.ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -555,7 +555,7 @@ func (a *API) allocate(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := a.machine(r.ctx, m.SystemID)
+	raw, err := a.rendered(r.ctx, m.SystemID)
 	if err != nil {
 		return nil, err
 	}

@@ -317,27 +317,34 @@ func (a *API) machine(ctx context.Context, systemID string) (raw json.RawMessage
 	if raw == nil && !stale {
 		return nil, authz.NotFound(authz.NounMachine)
 	}
-	if stale { // it keeps changing: render what is there now
-		err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-			m, err := v.Machine(systemID)
-			if err != nil {
-				return err
-			}
-			if err := v.Require(store.MachineTarget(m)); err != nil {
-				return err
-			}
-			text, err := renderOne(v.View, systemID)
-			if err != nil {
-				return err
-			}
-			fill, err := loadFillers(v.View)
-			if err != nil {
-				return err
-			}
-			raw, err = fill.splice(nil, text, m.PowerState)
-			return err
-		})
+	if stale { // it keeps changing
+		return a.rendered(ctx, systemID)
 	}
+	return raw, err
+}
+
+// rendered answers with one machine as it is now, without keeping the text: what a change answers with, which would
+// otherwise cost a second commit. The next list keeps it.
+func (a *API) rendered(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
+	err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+		m, err := v.Machine(systemID)
+		if err != nil {
+			return err
+		}
+		if err := v.Require(store.MachineTarget(m)); err != nil {
+			return err
+		}
+		texts, err := renderAll(v.View, []metal.Machine{m})
+		if err != nil {
+			return err
+		}
+		fill, err := a.slots.get(v.View, a.Now())
+		if err != nil {
+			return err
+		}
+		raw, err = fill.splice(nil, texts[0].Text, m.PowerState)
+		return err
+	})
 	return raw, err
 }
 
