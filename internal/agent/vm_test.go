@@ -34,7 +34,7 @@ func vmLine(t *testing.T, rack *fakeRack, tamper func(line string) string, flags
 	t.Helper()
 	boot := os.Getenv("METALWARD_VM_BOOT")
 	if boot == "" {
-		t.Skip("METALWARD_VM_BOOT names no ephemeral system")
+		t.Skip("boots emulated machines for minutes, and make e2e does so too: set METALWARD_VM_BOOT to the folder of make ephemeral to run it alone")
 	}
 	address := net.IPv4(10, 0, 2, 2)
 	rack.ca = newAuthority(t, time.Now().Add(-time.Hour), func(c *x509.Certificate) {
@@ -93,7 +93,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 // OpenIPMI's simulator is the BMC, and the machine reads its address in-band.
 func TestVMBMC(t *testing.T) {
 	if _, err := exec.LookPath("ipmi_sim"); err != nil {
-		t.Skip("ipmi_sim is not installed")
+		t.Skip("ipmi_sim (Debian package openipmi) is not installed")
 	}
 	rack := newFakeRack(t, wire.TaskResponse{Purpose: metal.PurposeEnlist, Then: wire.ThenPowerOff})
 	dir := t.TempDir()
@@ -225,7 +225,7 @@ func TestVMCommission(t *testing.T) {
 func TestVMDeploy(t *testing.T) {
 	image := os.Getenv("METALWARD_VM_IMAGE")
 	if image == "" {
-		t.Skip("METALWARD_VM_IMAGE names no image")
+		t.Skip("needs an image to deploy: set METALWARD_VM_IMAGE to what test/e2e/images/build.sh tiny made")
 	}
 	packed, err := os.ReadFile(image)
 	if err != nil {
@@ -234,7 +234,7 @@ func TestVMDeploy(t *testing.T) {
 	code, vars := "/usr/share/OVMF/OVMF_CODE_4M.fd", filepath.Join(t.TempDir(), "vars.fd")
 	firmware, err := os.ReadFile("/usr/share/OVMF/OVMF_VARS_4M.fd")
 	if err != nil {
-		t.Skip("no UEFI firmware")
+		t.Skip("no UEFI firmware (Debian package ovmf)")
 	}
 	if err := os.WriteFile(vars, firmware, 0o600); err != nil {
 		t.Fatal(err)

@@ -132,7 +132,7 @@ func TestTFTPCurl(t *testing.T) {
 		t.Skip("curl is not installed")
 	}
 	if v, _ := exec.Command(curl, "--version").Output(); !bytes.Contains(v, []byte(" tftp ")) {
-		t.Skip("this curl has no TFTP")
+		t.Skip("this curl was built without TFTP")
 	}
 	out := filepath.Join(t.TempDir(), "out")
 	b, err := exec.Command(curl, "-sS", "--max-time", "20", "--tftp-blksize", "1428", "-o", out, fmt.Sprintf("tftp://%s/%s", serveTFTP(t), fileUEFI)).CombinedOutput()

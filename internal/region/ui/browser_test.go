@@ -53,7 +53,7 @@ func browser(t *testing.T) (context.Context, func() []string) {
 		}
 	}
 	if path == "" {
-		t.Skip("no chromium on this machine")
+		t.Skip("no browser (Debian package chromium): the pages are tested without one in the other tests")
 	}
 	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.IgnoreCertErrors, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true), chromedp.WindowSize(1400, 1000))
@@ -161,7 +161,7 @@ func TestBrowser(t *testing.T) {
 // TestScreens takes pictures of pages with sample data, for people to look at.
 func TestScreens(t *testing.T) {
 	if *screens == "" {
-		t.Skip("no -screens folder named")
+		t.Skip("takes screenshots for people: name a folder with -screens")
 	}
 	e := newEnv(t)
 	id := e.sample()

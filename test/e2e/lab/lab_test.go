@@ -356,7 +356,7 @@ func selfSigned(t *testing.T, ip string) (tls.Certificate, []byte) {
 func TestDebianImage(t *testing.T) {
 	image := os.Getenv("METALWARD_LAB_DEBIAN")
 	if image == "" {
-		t.Skip("METALWARD_LAB_DEBIAN names no image")
+		t.Skip("make e2e deploys Debian; to boot an image by hand, set METALWARD_LAB_DEBIAN to it")
 	}
 	for _, firmware := range []lab.Firmware{lab.BIOS, lab.SecureBoot} {
 		t.Run(string(firmware), func(t *testing.T) {
