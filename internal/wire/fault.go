@@ -3,6 +3,8 @@ package wire
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/metalward/metalward/internal/fault"
 )
@@ -24,6 +26,9 @@ func EncodeFault(w http.ResponseWriter, err error) {
 	body := faultBody{Error: fault.Message(err)}
 	if f, ok := fault.As(err); ok {
 		body = faultBody{Error: f.Message, Fields: f.Fields}
+		if f.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
+		}
 	}
 	data, _ := json.Marshal(body) // strings only
 	w.Header().Set("Content-Type", "application/json")

@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/region/throttle"
 	"github.com/metalward/metalward/internal/wire"
 )
 
@@ -48,6 +49,7 @@ type Service struct {
 	network Network
 	now     func() time.Time
 	log     *slog.Logger
+	tokens  *throttle.Throttle
 
 	mu    sync.Mutex
 	links map[string]Link // by system id, guarded by mu
@@ -71,7 +73,7 @@ func New(c Config) *Service {
 	if c.Joined == nil {
 		c.Joined = func(string) {}
 	}
-	return &Service{gate: c.Gate, site: c.Site, shared: c.Shared, network: c.Network, now: c.Now, log: c.Log, links: map[string]Link{}, joined: c.Joined}
+	return &Service{tokens: throttle.New(throttle.Tokens), gate: c.Gate, site: c.Site, shared: c.Shared, network: c.Network, now: c.Now, log: c.Log, links: map[string]Link{}, joined: c.Joined}
 }
 
 // MintToken makes an enrolment token for one rack. Kinds: Invalid, Forbidden.
@@ -94,8 +96,20 @@ func (s *Service) MintToken(ctx context.Context, rackName string) (wire.EnrolTok
 }
 
 // Enrol spends a token for a rack's first certificate. Kinds: Unauthenticated for a token that is wrong,
-// expired or spent: which of them is only in the trail.
+// expired or spent: which of them is only in the trail; Exhausted with RetryAfter after too many of them.
 func (s *Service) Enrol(ctx context.Context, req wire.EnrolRequest, conn tls.ConnectionState) (wire.EnrolResponse, error) {
+	source := authz.OriginFrom(ctx).Source
+	if wait := s.tokens.Wait(req.ID, source, s.now()); wait > 0 {
+		return wire.EnrolResponse{}, &fault.Error{Kind: fault.Exhausted, Message: "Too many enrolments were refused; wait a moment and try again.", RetryAfter: wait}
+	}
+	resp, err := s.enrol(ctx, req, conn)
+	if fault.Is(err, fault.Unauthenticated) {
+		s.tokens.Fail(req.ID, source, s.now())
+	}
+	return resp, err
+}
+
+func (s *Service) enrol(ctx context.Context, req wire.EnrolRequest, conn tls.ConnectionState) (wire.EnrolResponse, error) {
 	refused := fault.New(fault.Unauthenticated, "This enrolment token is not valid, was used already, or has expired. Make a new one with Add rack controller.")
 	public, err := pki.PublicKey(req.CSR)
 	if err != nil {

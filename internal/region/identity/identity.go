@@ -18,6 +18,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/region/throttle"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -30,11 +31,11 @@ type Service struct {
 	now    func() time.Time
 	hash   *hasher
 	nonces nonces
-	limit  throttle
+	// guesses counts failures with what people choose or type, tokens those with what we made at random.
+	guesses, tokens *throttle.Throttle
 
 	mu    sync.Mutex
 	known map[string]cached // API keys by token, guarded by mu
-	seen  map[string]time.Time
 }
 
 // cacheLife bounds how long an API key or session that was ended elsewhere still works.
@@ -48,7 +49,7 @@ type cached struct {
 
 // New makes the service.
 func New(g *gate.Gate, now func() time.Time) *Service {
-	return &Service{gate: g, now: now, hash: newHasher(), known: map[string]cached{}, seen: map[string]time.Time{}}
+	return &Service{gate: g, now: now, hash: newHasher(), guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), known: map[string]cached{}}
 }
 
 // Changed is told which objects calls have changed: a changed user's keys are looked up anew at once.
@@ -132,7 +133,12 @@ func (s *Service) NeedsFirstAdmin(ctx context.Context) (needed bool, err error) 
 // expired, Invalid.
 func (s *Service) CreateFirstAdmin(ctx context.Context, link secret.Value, n NewUser) (metal.User, error) {
 	n.Admin = true
-	return s.addUser(ctx, authz.FirstAdmin, n, func(c *gate.Call) error {
+	const subject = "first administrator's link"
+	if err := s.mayTryToken(ctx, subject); err != nil {
+		return metal.User{}, err
+	}
+	wrong := false
+	u, err := s.addUser(ctx, authz.FirstAdmin, n, func(c *gate.Call) error {
 		admins, err := c.Tx().CountUsers(true)
 		if err != nil {
 			return err
@@ -141,11 +147,15 @@ func (s *Service) CreateFirstAdmin(ctx context.Context, link secret.Value, n New
 		if err != nil {
 			return err
 		}
-		if admins > 0 || !ok || c.Now().After(expires) {
+		if wrong = admins > 0 || !ok || c.Now().After(expires); wrong {
 			return fault.New(fault.Forbidden, "This link was used already or has expired. Run `metalward createadmin` on the controller, or restart it for a new link.")
 		}
 		return c.Tx().PutFirstLink("", time.Time{})
 	})
+	if wrong {
+		s.wrongToken(ctx, subject)
+	}
+	return u, err
 }
 
 // Users lists all users.
@@ -243,69 +253,6 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 			Created: c.Now(), LastSeen: c.Now(), Expires: c.Now().Add(time.Duration(length) * time.Second)})
 	})
 	return cookie, err
-}
-
-// checkPassword finds a user by name and password. A failure leaves its event in the trail.
-func (s *Service) checkPassword(ctx context.Context, name string, password secret.Value) (u store.UserRow, err error) {
-	source := authz.OriginFrom(ctx).Source
-	if err := s.throttled(name, source); err != nil {
-		return u, err
-	}
-	encoded := dummy
-	if len(password.Reveal()) <= metal.MaxPasswordLength && len(name) <= 150 {
-		err = s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
-			row, err := v.UserByName(name)
-			if err == nil && !row.Disabled && row.Password != "" {
-				u, encoded = row, row.Password
-			}
-			if fault.Is(err, fault.NotFound) {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return u, err
-		}
-	} else {
-		password = secret.Value{}
-	}
-	ok, err := s.tryPassword(ctx, name, source, encoded, password)
-	if err != nil {
-		return u, err
-	}
-	if !ok || u.ID == 0 {
-		return u, s.gate.Do(ctx, authz.UserLogin, func(c *gate.Call) error {
-			c.Note("username", name)
-			return errLogin
-		})
-	}
-	s.limit.passed(name, source)
-	return u, nil
-}
-
-// throttled refuses an account and source that failed too often. Kinds: Exhausted.
-func (s *Service) throttled(name, source string) error {
-	if wait := s.limit.wait(name, source, s.now()); wait > 0 {
-		return &fault.Error{Kind: fault.Exhausted, Message: "Too many failed logins; wait a moment and try again.", RetryAfter: wait}
-	}
-	return nil
-}
-
-// tryPassword compares a password and counts a failure. It looks at the throttle again when its turn comes: of
-// guesses that came at once, no more are compared than can be under way.
-func (s *Service) tryPassword(ctx context.Context, name, source, encoded string, password secret.Value) (bool, error) {
-	if err := s.hash.enter(ctx); err != nil {
-		return false, err
-	}
-	defer s.hash.leave()
-	if err := s.throttled(name, source); err != nil {
-		return false, err
-	}
-	ok := s.hash.check(encoded, password)
-	if !ok {
-		s.limit.failed(name, source, s.now())
-	}
-	return ok, nil
 }
 
 func asUser(ctx context.Context, u metal.User) context.Context { return authz.With(ctx, principal(u)) }
@@ -494,9 +441,13 @@ func (s *Service) VerifyOAuth(ctx context.Context, header string, values url.Val
 	if o.at.Sub(now) > futureWindow {
 		return authz.Principal{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the timestamp %d is too far ahead of %d; set your clock.", o.at.Unix(), now.Unix())
 	}
+	if err := s.mayTryToken(ctx, o.token); err != nil {
+		return authz.Principal{}, true, err
+	}
 	k, err := s.lookup(ctx, o.token, now)
 	invalid := fault.New(fault.Unauthenticated, "Authorization Error: Invalid API key.")
 	if fault.Is(err, fault.NotFound) {
+		s.wrongToken(ctx, o.token)
 		return authz.Principal{}, true, invalid
 	}
 	if err != nil {
@@ -504,6 +455,7 @@ func (s *Service) VerifyOAuth(ctx context.Context, header string, values url.Val
 	}
 	same := subtle.ConstantTimeCompare([]byte(k.secretHash), []byte(secret.FromString(o.secret).Hash())) & subtle.ConstantTimeCompare([]byte(k.consumer), []byte(o.consumer))
 	if same != 1 {
+		s.wrongToken(ctx, o.token)
 		return authz.Principal{}, true, invalid
 	}
 	return k.principal, true, s.nonces.use(o.token, o.nonce, now)
