@@ -37,7 +37,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// A site that somebody else runs, for the tests of machine_test.go: nothing is built or started then.
+const (
+	envURL = "METALWARD_COMPAT_URL" // with /MAAS
+	envCA  = "METALWARD_COMPAT_CA"  // file with its certificate authority
+	envKey = "METALWARD_COMPAT_KEY" // file with an administrator's API key, so that no list of processes shows it
+)
+
+// outside takes the site from the environment.
+func outside() error {
+	site.url = os.Getenv(envURL)
+	key, err := os.ReadFile(os.Getenv(envKey))
+	if err != nil {
+		return fmt.Errorf("%s: %w", envKey, err)
+	}
+	site.key = strings.TrimSpace(string(key))
+	return trust(os.Getenv(envCA))
+}
+
 func run(m *testing.M) (int, error) {
+	if os.Getenv(envURL) != "" {
+		if err := outside(); err != nil {
+			return 0, err
+		}
+		return m.Run(), nil
+	}
 	tmp, err := os.MkdirTemp("", "metalward-compat-")
 	if err != nil {
 		return 0, err
@@ -102,15 +126,9 @@ func prepare(stdout io.Reader) error {
 		return fmt.Errorf("apikey: %w", err)
 	}
 	site.key = strings.TrimSpace(string(key))
-	pem, err := os.ReadFile(filepath.Join(site.dir, "ca.pem"))
-	if err != nil {
+	if err := trust(filepath.Join(site.dir, "ca.pem")); err != nil {
 		return err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return errors.New("ca.pem holds no certificate")
-	}
-	site.tls = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	for range 50 { // it may listen a moment after it says so
 		resp, err := httpClient().Get(site.url + "/api/2.0/version/")
 		if err == nil {
@@ -119,6 +137,20 @@ func prepare(stdout io.Reader) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return errors.New("it does not answer")
+}
+
+// trust makes clients accept the site's certificate authority alone.
+func trust(file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate", file)
+	}
+	site.tls = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return nil
 }
 
 func httpClient() *http.Client {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -27,20 +26,23 @@ const (
 )
 
 // TestStoryBIOS takes one BIOS machine from power-on to deployed and back, with every network captured.
-// The full run installs Debian and logs in with the owner's key; the smoke test a tiny image.
-func TestStoryBIOS(t *testing.T) { story(t, lab.BIOS, os.Getenv("METALWARD_E2E_SMOKE") == "") }
+// The full run installs Debian and logs in with the owner's key; the smoke test a tiny image. gomaasapi, which is
+// Juju's client, allocates, deploys and releases.
+func TestStoryBIOS(t *testing.T) { story(t, lab.BIOS, os.Getenv("METALWARD_E2E_SMOKE") == "", juju) }
 
-// TestStoryUEFI is the same story for UEFI firmware.
+// TestStoryUEFI is the same story for UEFI firmware; gomaasclient, which is that of MAAS's Terraform provider,
+// allocates, deploys and releases.
 func TestStoryUEFI(t *testing.T) {
 	if os.Getenv("METALWARD_E2E_SMOKE") != "" {
 		t.Skip("the smoke test runs the BIOS machine alone")
 	}
-	story(t, lab.UEFI, false)
+	story(t, lab.UEFI, false, maas)
 }
 
-func story(t *testing.T, firmware lab.Firmware, debian bool) {
+func story(t *testing.T, firmware lab.Firmware, debian bool, by mover) {
 	// What has to be built does not count against the story's time.
 	_, _, tiny := artefacts(t)
+	compat := compatTests(t)
 	series, image := "tiny", tiny
 	if debian {
 		series, image = "debian", debianImage(t, tiny)
@@ -86,9 +88,8 @@ func story(t *testing.T, firmware lab.Firmware, debian bool) {
 	// Deploy, and let the owner reboot twice: from disk, without a word to us.
 	s.addSSHKey(ctx)
 	s.upload(ctx, "custom/"+series, image+".zst", "ddzst")
-	s.api(ctx, "POST", "/machines/?op=allocate", "system_id", id)
-	s.api(ctx, "POST", "/machines/"+id+"/?op=deploy", "distro_series", series, "user_data", base64.StdEncoding.EncodeToString([]byte(userData)))
-	machine = s.waitStatus(ctx, id, "Deployed")
+	s.move(ctx, compat, by.deploy, id, series)
+	machine = s.object(ctx, "/machines/"+id+"/")
 	mark("deployed")
 	if debian {
 		s.rebootDebian(ctx, m, machine)
@@ -101,8 +102,7 @@ func story(t *testing.T, firmware lab.Firmware, debian bool) {
 	mark("rebooted twice by its owner")
 
 	// Release erases.
-	s.api(ctx, "POST", "/machines/"+id+"/?op=release")
-	s.waitStatus(ctx, id, "Ready")
+	s.move(ctx, compat, by.release, id, "")
 	mark("released")
 	s.waitOff(ctx, m)
 	if at := firstData(t, m.DiskPath(0)); at >= 0 {
