@@ -265,6 +265,7 @@ func (t *Tx) AddMachine(m *metal.Machine) (err error) {
 	m.Revision = 1
 	cols := strings.TrimPrefix(machineCols, "id, ")
 	m.ID, err = t.insert("INSERT INTO machines ("+cols+") VALUES ("+marks(35)+")", append(machineArgs(*m), m.Revision)...)
+	t.know(m.SystemID, true, err)
 	return err
 }
 
@@ -276,23 +277,42 @@ func (t *Tx) PutMachine(m metal.Machine) error {
 	}
 	t.touch(MachineTarget(m), false)
 	_, err := t.exec("UPDATE machines SET "+machineSets+", revision = revision + 1 WHERE id = ?", append(machineArgs(m), m.ID)...)
+	t.know(m.SystemID, true, err)
 	return err
 }
 
-// touchMachine records a change of something that belongs to a machine.
+func (t *Tx) know(systemID string, bumped bool, err error) {
+	if t.known == nil {
+		t.known = map[string]bool{}
+	}
+	if err == nil {
+		t.known[systemID] = bumped
+	}
+}
+
+// touchMachine records a change of something that belongs to a machine. Whatever writes a machine's pool, owner or
+// rack says so with know, so the machine as it is now was touched if it is known.
 func (t *Tx) touchMachine(systemID string) error {
+	if _, ok := t.known[systemID]; ok {
+		return nil
+	}
 	target := authz.Target{Noun: authz.NounMachine, ID: systemID}
 	err := t.row("SELECT pool_id, owner, rack_id FROM machines WHERE system_id = ?", systemID).Scan(&target.Pool, &target.Owner, &target.Rack)
 	if err != nil {
 		return fmt.Errorf("cannot find machine %s: %w", systemID, err)
 	}
 	t.touch(target, false)
+	t.know(systemID, false, nil)
 	return nil
 }
 
-// bump counts a machine's revision up, because something shown with it changed.
+// bump counts a machine's revision up, because something shown with it changed: once in a transaction.
 func (t *Tx) bump(systemID string) error {
+	if t.known[systemID] {
+		return nil
+	}
 	_, err := t.exec("UPDATE machines SET revision = revision + 1 WHERE system_id = ?", systemID)
+	t.know(systemID, true, err)
 	return err
 }
 
@@ -305,6 +325,7 @@ func (t *Tx) SetPower(systemID string, state metal.PowerState, problem string, n
 // DeleteMachine deletes a machine with all that belongs to it.
 func (t *Tx) DeleteMachine(m metal.Machine) error {
 	t.touch(MachineTarget(m), false)
+	delete(t.known, m.SystemID)
 	for _, q := range []string{"DELETE FROM commands WHERE system_id = ?", "DELETE FROM boots WHERE system_id = ?", "DELETE FROM events WHERE system_id = ?",
 		"DELETE FROM machines WHERE system_id = ?"} {
 		if _, err := t.exec(q, m.SystemID); err != nil {

@@ -42,11 +42,12 @@ type Reader struct {
 	d  dialect
 }
 
-// Writer runs write transactions. Safe for concurrent use: SQLite has one writer at a time, PostgreSQL runs
-// them serializable and repeats those that collide.
+// Writer runs write transactions. Safe for concurrent use: SQLite has one writer at a time, and those who wait for
+// it share commits (batch.go); PostgreSQL runs them serializable and repeats those that collide.
 type Writer struct {
-	db *sql.DB
-	d  dialect
+	db    *sql.DB
+	d     dialect
+	queue *writer // SQLite's
 }
 
 // Open opens the database that dsn names: a postgres:// URL, or a path of an SQLite file, and brings its
@@ -70,7 +71,7 @@ func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
 	if err := migrate(ctx, write, d); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
 	}
-	return &Reader{read, d}, &Writer{write, d}, nil
+	return &Reader{read, d}, &Writer{write, d, &writer{}}, nil
 }
 
 // openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one
@@ -82,19 +83,27 @@ func openSQLite(path string) (read, write *sql.DB, err error) {
 	}
 	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=cache_size(-16000)"
 	base := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + pragmas
-	if write, err = sql.Open("sqlite", base+"&_txlock=immediate"); err != nil {
+	if write, err = openKeeping(base + "&_txlock=immediate"); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
 	if err := write.Ping(); err != nil { // makes the file, so that readers find it
 		return nil, nil, err
 	}
-	if read, err = sql.Open("sqlite", base+"&_pragma=query_only(1)"); err != nil {
+	if read, err = openKeeping(base + "&_pragma=query_only(1)"); err != nil {
 		return nil, nil, err
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
 	return read, write, nil
+}
+
+func openKeeping(dsn string) (*sql.DB, error) {
+	c, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(keeping{c}), nil
 }
 
 // Close closes the database.
@@ -114,7 +123,7 @@ func (r *Reader) View(ctx context.Context, fn func(*View) error) error {
 		return unavailable(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	return fn(&View{ctx: ctx, tx: tx, d: r.d})
+	return fn(&View{ctx: ctx, run: ctx, tx: tx, d: r.d})
 }
 
 // retries bounds how often a transaction that collided with another is run again.
@@ -123,8 +132,12 @@ const retries = 10
 // Do runs fn in a write transaction and commits if both fn and check agree. fn may run several times, so it has
 // no side effects but through the Tx; check sees what was touched.
 func (w *Writer) Do(ctx context.Context, fn func(*Tx) error, check func(*Tx) error) error {
+	once := w.together
+	if w.d == pgDialect {
+		once = w.alone
+	}
 	for attempt := 0; ; attempt++ {
-		err := w.once(ctx, fn, check)
+		err := once(ctx, fn, check)
 		if err == nil || !collided(err) || attempt == retries {
 			return err
 		}
@@ -136,23 +149,20 @@ func (w *Writer) Do(ctx context.Context, fn func(*Tx) error, check func(*Tx) err
 	}
 }
 
-func (w *Writer) once(ctx context.Context, fn, check func(*Tx) error) error {
-	opts := &sql.TxOptions{}
-	if w.d == pgDialect {
-		opts.Isolation = sql.LevelSerializable
-	}
-	sqlTx, err := w.db.BeginTx(ctx, opts)
+// alone runs fn and check in a transaction of its own.
+func (w *Writer) alone(ctx context.Context, fn, check func(*Tx) error) error {
+	sqlTx, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
 	if err != nil {
 		return unavailable(err)
 	}
 	defer func() { _ = sqlTx.Rollback() }()
-	tx := &Tx{View: View{ctx: ctx, tx: sqlTx, d: w.d}}
+	tx := &Tx{View: View{ctx: ctx, run: ctx, tx: sqlTx, d: w.d}}
 	err = fn(tx)
 	if err == nil {
 		err = check(tx)
 	}
-	if tx.collision != nil { // whatever fn made of it: the transaction is lost and worth another try
-		return tx.collision
+	if tx.lost != nil { // whatever fn made of it
+		return tx.lost
 	}
 	if err != nil {
 		return err
@@ -165,26 +175,56 @@ func (w *Writer) once(ctx context.Context, fn, check func(*Tx) error) error {
 
 // View is a read transaction. Its methods are spread over this package, one file per noun.
 type View struct {
-	ctx context.Context
+	ctx context.Context // of the caller
+	run context.Context // of statements. In a shared transaction it has no end: SQLite undoes a whole transaction when a change is interrupted
 	tx  *sql.Tx
 	d   dialect
-	// collision is the first error of a statement that collided with another transaction. Code above may turn
-	// it into an error of its own, such as "no such VLAN"; Do repeats the transaction all the same.
-	collision error
+	// lost is the first error of a statement after which the transaction cannot go on. Code above may turn it into
+	// an error of its own, such as "no such VLAN"; Do repeats what collided all the same. No statement runs after
+	// it: SQLite may have ended the transaction, and what follows would be kept without it.
+	lost error
 }
 
-// note keeps a collision for Do.
+// note keeps an error that ends the transaction.
 func (v *View) note(err error) error {
-	if err != nil && v.collision == nil && collided(err) {
-		v.collision = err
+	if err != nil && v.lost == nil && (collided(err) || undone(err)) {
+		v.lost = err
 	}
 	return err
+}
+
+// undone reports whether SQLite may have rolled the transaction back by itself with this error.
+// Source: https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction".
+func undone(err error) bool {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
+		return false
+	}
+	switch lite.Code() & 0xff {
+	case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_NOMEM, lib.SQLITE_BUSY, lib.SQLITE_INTERRUPT:
+		return true
+	}
+	return false
+}
+
+// ready refuses a statement that must not run: of a caller who left, of a lost transaction, or with hostile text.
+func (v *View) ready(args []any) error {
+	if v.lost != nil {
+		return v.lost
+	}
+	if err := v.ctx.Err(); err != nil {
+		return err
+	}
+	return text(args)
 }
 
 // Tx is a write transaction: all that a View reads, and the methods that change.
 type Tx struct {
 	View
 	touches []Touch
+	// known has the machines that were touched as they are now, by system id, and whether their revision was counted
+	// up already: a transaction that changes several things of a machine does both once.
+	known map[string]bool
 }
 
 // Touch is one object that a transaction changed, as it was before or as it is after.
@@ -211,19 +251,19 @@ func text(args []any) error {
 }
 
 func (v *View) query(q string, args ...any) (*sql.Rows, error) {
-	if err := text(args); err != nil {
+	if err := v.ready(args); err != nil {
 		return nil, err
 	}
-	rows, err := v.tx.QueryContext(v.ctx, rebind(v.d, q), args...)
+	rows, err := v.tx.QueryContext(v.run, rebind(v.d, q), args...)
 	return rows, v.note(err)
 }
 
 // row is a query of one row; its error comes from Scan.
 func (v *View) row(q string, args ...any) oneRow {
-	if err := text(args); err != nil {
+	if err := v.ready(args); err != nil {
 		return oneRow{err: err}
 	}
-	return oneRow{v: v, row: v.tx.QueryRowContext(v.ctx, rebind(v.d, q), args...)}
+	return oneRow{v: v, row: v.tx.QueryRowContext(v.run, rebind(v.d, q), args...)}
 }
 
 type oneRow struct {
@@ -241,10 +281,10 @@ func (r oneRow) Scan(into ...any) error {
 }
 
 func (t *Tx) exec(q string, args ...any) (int64, error) {
-	if err := text(args); err != nil {
+	if err := t.ready(args); err != nil {
 		return 0, err
 	}
-	res, err := t.tx.ExecContext(t.ctx, rebind(t.d, q), args...)
+	res, err := t.tx.ExecContext(t.run, rebind(t.d, q), args...)
 	if err != nil {
 		return 0, classify(t.note(err))
 	}
@@ -313,7 +353,11 @@ func marks(n int) string {
 	return strings.TrimSuffix(strings.Repeat("?,", n), ",")
 }
 
+// collided reports whether a transaction is worth another try.
 func collided(err error) bool {
+	if errors.Is(err, errLost) {
+		return true
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		return pg.Code == "40001" || pg.Code == "40P01"
