@@ -33,6 +33,8 @@ const (
 	MachineExpire      Action = "machine.expire"        // a deadline passed
 	PoolView           Action = "pool.view"
 	PoolEdit           Action = "pool.edit"
+	PoolCreate         Action = "pool.create"
+	PoolDelete         Action = "pool.delete"
 	ZoneView           Action = "zone.view"
 	ZoneEdit           Action = "zone.edit"
 	UserView           Action = "user.view"
@@ -42,6 +44,10 @@ const (
 	FirstAdmin         Action = "user.first_admin"
 	KeyView            Action = "user.view_keys" // API keys and SSH keys of one's own
 	KeyEdit            Action = "user.edit_keys"
+	AccessView         Action = "access.view" // groups, roles, grants and what they amount to
+	GroupEdit          Action = "group.edit"
+	RoleEdit           Action = "role.edit"
+	GrantEdit          Action = "grant.edit"
 	NetworkView        Action = "network.view"
 	NetworkEdit        Action = "network.edit"
 	ImageView          Action = "image.view"
@@ -63,37 +69,48 @@ const (
 type rule int
 
 const (
-	ruleNobody     rule = iota // no person; racks, machines or the system only
-	ruleAnyone                 // even without credentials
-	ruleUser                   // any active user
-	ruleOwn                    // the object's owner only, not even an administrator
-	ruleOwnOrAdmin             // the object's owner, or an administrator
-	ruleView                   // whoever may see the machine
-	ruleEdit                   // the machine is unowned or his own, or an administrator
-	ruleAdmin
+	ruleNobody  rule = iota // no person; racks, machines or the system only
+	ruleAnyone              // even without credentials
+	ruleUser                // any active user
+	ruleOwn                 // the object's owner only, not even an administrator
+	ruleOwnOr               // the object's owner, or who holds the permission on the instance
+	ruleGlobal              // who holds the permission on the instance
+	rulePool                // who holds the permission on the pool that the object is
+	ruleMachine             // who holds what reach says on the machine's pool; on what else the call touches, the permission
 )
 
 type row struct {
 	rule                  rule
+	perm                  Permission
+	reach                 reach
 	system, rack, machine bool
 	// nouns are the kinds of objects that a call with this action may change.
 	nouns []Noun
 }
 
+// What actions on machines want.
+var (
+	see        = reach{any: ViewMachines, free: ViewAvailable, own: ViewAvailable}
+	take       = reach{any: EditMachines, free: DeployMachines, own: DeployMachines}
+	use        = reach{any: EditMachines, own: DeployMachines}
+	administer = reach{any: EditMachines}
+	reveal     = reach{any: ReadSecrets}
+)
+
 // table is the policy. Every action has a row; the golden matrix in testdata shows what it amounts to.
 var table = map[Action]row{
-	MachineView:        {rule: ruleView, system: true},
-	MachineCreate:      {rule: ruleAdmin, system: true, nouns: []Noun{NounMachine}},
-	MachineUpdate:      {rule: ruleAdmin, nouns: []Noun{NounMachine}},
-	MachineDelete:      {rule: ruleAdmin, nouns: []Noun{NounMachine}},
-	MachineCommission:  {rule: ruleAdmin, system: true, nouns: []Noun{NounMachine}},
-	MachineAllocate:    {rule: ruleEdit, nouns: []Noun{NounMachine}},
-	MachineDeploy:      {rule: ruleEdit, nouns: []Noun{NounMachine, NounImage}},
-	MachineRelease:     {rule: ruleEdit, nouns: []Noun{NounMachine}},
-	MachineAbort:       {rule: ruleEdit, nouns: []Noun{NounMachine}},
-	MachinePower:       {rule: ruleEdit, system: true, nouns: []Noun{NounMachine}},
-	MachineLock:        {rule: ruleEdit, nouns: []Noun{NounMachine}},
-	MachineReadPower:   {rule: ruleAdmin},
+	MachineView:        {rule: ruleMachine, reach: see, system: true},
+	MachineCreate:      {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
+	MachineUpdate:      {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
+	MachineDelete:      {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
+	MachineCommission:  {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
+	MachineAllocate:    {rule: ruleMachine, reach: take, nouns: []Noun{NounMachine}},
+	MachineDeploy:      {rule: ruleMachine, reach: take, perm: ViewBootEntities, nouns: []Noun{NounMachine, NounImage}},
+	MachineRelease:     {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachineAbort:       {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachinePower:       {rule: ruleMachine, reach: use, system: true, nouns: []Noun{NounMachine}},
+	MachineLock:        {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachineReadPower:   {rule: ruleMachine, reach: reveal},
 	MachineEnlist:      {rack: true, nouns: []Noun{NounMachine}},
 	MachineBoot:        {rack: true, nouns: []Noun{NounMachine}},
 	MachineClaim:       {rack: true, nouns: []Noun{NounMachine}},
@@ -103,31 +120,37 @@ var table = map[Action]row{
 	MachinePowerKey:    {rack: true},
 	MachinePowerResult: {system: true, nouns: []Noun{NounMachine}},
 	MachineExpire:      {system: true, nouns: []Noun{NounMachine}},
-	PoolView:           {rule: ruleUser, system: true},
-	PoolEdit:           {rule: ruleAdmin, nouns: []Noun{NounPool}},
-	ZoneView:           {rule: ruleUser, system: true},
-	ZoneEdit:           {rule: ruleAdmin, nouns: []Noun{NounZone}},
-	UserView:           {rule: ruleUser, system: true},
-	UserEdit:           {rule: ruleAdmin, system: true, nouns: []Noun{NounUser}},
+	PoolView:           {rule: rulePool, perm: ViewAvailable, system: true},
+	PoolEdit:           {rule: rulePool, perm: EditMachines, nouns: []Noun{NounPool}},
+	PoolCreate:         {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
+	PoolDelete:         {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
+	ZoneView:           {rule: ruleGlobal, perm: ViewZones, system: true},
+	ZoneEdit:           {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
+	UserView:           {rule: ruleOwnOr, perm: ViewIdentities, system: true},
+	UserEdit:           {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup}},
 	UserLogin:          {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
 	UserLogout:         {rule: ruleOwn, nouns: []Noun{NounUser}},
-	FirstAdmin:         {rule: ruleAnyone, nouns: []Noun{NounUser}},
+	FirstAdmin:         {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},
 	KeyView:            {rule: ruleOwn},
 	KeyEdit:            {rule: ruleOwn, system: true, nouns: []Noun{NounUser}},
-	NetworkView:        {rule: ruleUser, system: true},
-	NetworkEdit:        {rule: ruleAdmin, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
-	ImageView:          {rule: ruleUser, system: true, rack: true},
-	ImageEdit:          {rule: ruleAdmin, nouns: []Noun{NounImage}},
-	SettingView:        {rule: ruleUser, system: true},
-	SettingEdit:        {rule: ruleAdmin, nouns: []Noun{NounSetting}},
-	ControllerView:     {rule: ruleUser, system: true},
-	ControllerEdit:     {rule: ruleAdmin, system: true, nouns: []Noun{NounController, NounVLAN}},
-	RackToken:          {rule: ruleAdmin, system: true, nouns: []Noun{NounEnrolment}},
+	AccessView:         {rule: ruleGlobal, perm: ViewIdentities, system: true},
+	GroupEdit:          {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounGroup}},
+	RoleEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounRole}},
+	GrantEdit:          {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounUser, NounGroup}},
+	NetworkView:        {rule: ruleGlobal, perm: ViewNetworks, system: true},
+	NetworkEdit:        {rule: ruleGlobal, perm: EditNetworks, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
+	ImageView:          {rule: ruleGlobal, perm: ViewBootEntities, system: true, rack: true},
+	ImageEdit:          {rule: ruleGlobal, perm: EditBootEntities, nouns: []Noun{NounImage}},
+	SettingView:        {rule: ruleGlobal, perm: ViewConfigurations, system: true},
+	SettingEdit:        {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounSetting}},
+	ControllerView:     {rule: ruleGlobal, perm: ViewControllers, system: true},
+	ControllerEdit:     {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounController, NounVLAN}},
+	RackToken:          {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounEnrolment}},
 	RackEnrol:          {system: true, nouns: []Noun{NounEnrolment, NounController}},
 	RackRenew:          {rack: true, nouns: []Noun{NounController}},
 	RackHello:          {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
 	SiteKeys:           {system: true, nouns: []Noun{NounSite}},
-	TrailView:          {rule: ruleAdmin, system: true},
+	TrailView:          {rule: ruleGlobal, perm: ViewTrail, system: true},
 	SecurityEvent:      {rule: ruleAnyone, system: true, rack: true, machine: true},
 	PublicView:         {rule: ruleAnyone, system: true},
 }

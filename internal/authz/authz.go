@@ -29,8 +29,22 @@ type Principal struct {
 	Kind   Kind
 	Name   string // user name, system id of the rack or machine, or the part of the system
 	UserID int64
-	Admin  bool
 	Epoch  int64
+	Rights *Rights // of a user
+	// limited marks a user by an API key that does less than he may: it changes nothing of his own.
+	limited, readOnly bool
+}
+
+// Limited is the principal by an API key that only reads, or that works only in some pools (none given: in all
+// of his).
+func (p Principal) Limited(readOnly bool, pools []int64) Principal {
+	if readOnly {
+		p.Rights, p.readOnly = p.Rights.viewOnly(), true
+	}
+	if len(pools) > 0 {
+		p.Rights, p.limited = p.Rights.onPools(pools), true
+	}
+	return p
 }
 
 // String is the form that the trail records, such as "user:alice".
@@ -49,7 +63,7 @@ const (
 	NounMachine    Noun = "machine" // with its interfaces, disks, results, events, boots, commands and secrets
 	NounPool       Noun = "pool"
 	NounZone       Noun = "zone"
-	NounUser       Noun = "user" // with his keys and sessions
+	NounUser       Noun = "user" // with his keys, sessions and grants
 	NounFabric     Noun = "fabric"
 	NounVLAN       Noun = "vlan"
 	NounSubnet     Noun = "subnet" // with its ranges
@@ -57,7 +71,9 @@ const (
 	NounEnrolment  Noun = "enrolment"
 	NounImage      Noun = "image"
 	NounSetting    Noun = "setting"
-	NounSite       Noun = "site" // the instance: its keys and certificates
+	NounSite       Noun = "site"  // the instance: its keys and certificates
+	NounGroup      Noun = "group" // with its members and grants
+	NounRole       Noun = "role"
 	NounTrail      Noun = "trail"
 )
 
@@ -103,13 +119,25 @@ func Decide(p Principal, a Action, t Target) Decision {
 	if allowed(p, row, t) {
 		return Allow
 	}
-	if p.Kind == User && t.Noun == NounMachine && t.ID != "" && !seesMachine(p, t) {
+	if p.Kind == User && t.ID != "" && !sees(p, row, t) {
 		return Hide
 	}
-	if p.Kind == User && row.rule == ruleOwn && t.ID != "" {
-		return Hide // another person's key: whether it exists is private
-	}
 	return Deny
+}
+
+// sees reports whether a user may know that a target exists.
+func sees(p Principal, row row, t Target) bool {
+	switch {
+	case t.Noun == NounMachine:
+		return allowed(p, table[MachineView], t)
+	case t.Noun == NounPool:
+		return allowed(p, table[PoolView], t)
+	case t.Noun == NounUser && row.rule == ruleOwn:
+		return false // another person's key: whether it exists is private
+	case t.Noun == NounUser:
+		return allowed(p, table[UserView], t)
+	}
+	return true
 }
 
 // May reports whether a principal could take an action on any object at all: what a read checks before it
@@ -127,10 +155,32 @@ func May(p Principal, a Action) bool {
 	case Machine:
 		return row.machine
 	case User:
-		return row.rule != ruleNobody && (row.rule != ruleAdmin || p.Admin)
 	default:
 		return row.rule == ruleAnyone
 	}
+	if p.barred(row) {
+		return false
+	}
+	if a == MachineView || a == PoolView {
+		return true // who sees none gets an empty list
+	}
+	switch row.rule {
+	case ruleNobody:
+		return false
+	case ruleGlobal:
+		return p.Rights.Has(row.perm)
+	case rulePool:
+		return p.Rights.Anywhere(row.perm)
+	case ruleMachine:
+		return p.Rights.Anywhere(row.reach.any) || p.Rights.Anywhere(row.reach.free) || p.Rights.Anywhere(row.reach.own)
+	}
+	return true
+}
+
+// barred reports whether the API key that a user came with rules out an action that needs no right: nobody
+// makes himself a wider key with a narrow one.
+func (p Principal) barred(row row) bool {
+	return len(row.nouns) > 0 && (p.readOnly || p.limited && (row.rule == ruleOwn || row.rule == ruleOwnOr))
 }
 
 func allowed(p Principal, row row, t Target) bool {
@@ -147,45 +197,102 @@ func allowed(p Principal, row row, t Target) bool {
 	default:
 		return false
 	}
+	if p.barred(row) {
+		return false
+	}
+	own := p.Name != "" && t.Owner == p.Name
 	switch row.rule {
 	case ruleAnyone, ruleUser:
 		return true
-	case ruleAdmin:
-		return p.Admin
 	case ruleOwn:
-		return t.Owner == p.Name
-	case ruleOwnOrAdmin:
-		return p.Admin || t.Owner == p.Name
-	case ruleView:
-		return seesMachine(p, t)
-	case ruleEdit:
-		return p.Admin || t.Owner == "" || t.Owner == p.Name
+		return own
+	case ruleOwnOr:
+		return own || p.Rights.Has(row.perm)
+	case ruleGlobal:
+		return p.Rights.Has(row.perm)
+	case rulePool:
+		return p.Rights.In(t.pool(), row.perm)
+	case ruleMachine:
+		if t.Noun != NounMachine {
+			return p.Rights.Has(row.perm)
+		}
+		return row.reach.allows(p, t)
 	}
 	return false
 }
 
-// seesMachine is the one predicate behind reading a machine and listing machines; MachineFilter says the same
-// to the store.
-func seesMachine(p Principal, t Target) bool {
-	return p.Kind == System || p.Kind == User && (p.Admin || t.Owner == "" || t.Owner == p.Name)
-}
-
-// MachineFilter narrows a list to the machines that a principal may see.
-type MachineFilter struct {
-	All   bool
-	Owner string // when not All: unowned machines and this user's
-}
-
-// Machines returns the filter of a principal. For one who sees nothing the filter matches only unowned
-// machines of an impossible owner.
-func Machines(p Principal) (f MachineFilter, any bool) {
-	switch {
-	case p.Kind == System, p.Kind == User && p.Admin:
-		return MachineFilter{All: true}, true
-	case p.Kind == User:
-		return MachineFilter{Owner: p.Name}, true
+// pool is the pool that a target is, or is in.
+func (t Target) pool() int64 {
+	if t.Noun != NounPool {
+		return t.Pool
 	}
-	return MachineFilter{}, false
+	id, err := strconv.ParseInt(t.ID, 10, 64)
+	if err != nil {
+		return AllPools // no right is held on it but those held everywhere
+	}
+	return id
+}
+
+// reach says which permission, held on a machine's pool, allows an action on it: whoever owns it, while nobody
+// does, while one does so oneself. It is the one predicate behind reading a machine and listing machines.
+type reach struct{ any, free, own Permission }
+
+func (r reach) allows(p Principal, t Target) bool {
+	return p.Rights.In(t.Pool, r.any) || t.Owner == "" && p.Rights.In(t.Pool, r.free) ||
+		t.Owner != "" && t.Owner == p.Name && p.Rights.In(t.Pool, r.own)
+}
+
+// MachineFilter narrows a list to machines: those of some pools whoever owns them, and of others only the free
+// ones and the ones of an owner. The zero filter matches none.
+type MachineFilter struct {
+	Any, Free, Own PoolSet
+	Owner          string
+}
+
+// AllMachines is the filter that leaves none out.
+var AllMachines = MachineFilter{Any: PoolSet{All: true}}
+
+// Match reports whether the filter lets a machine through. The store says the same in SQL.
+func (f MachineFilter) Match(t Target) bool {
+	return f.Any.Has(t.Pool) || t.Owner == "" && f.Free.Has(t.Pool) || t.Owner != "" && t.Owner == f.Owner && f.Own.Has(t.Pool)
+}
+
+// Machines returns the filter that lets through just the machines on which Decide allows a user or the system an
+// action.
+func Machines(p Principal, a Action) MachineFilter {
+	row := table[a]
+	switch {
+	case p.Kind == System && row.system:
+		return AllMachines
+	case p.Kind != User || row.rule != ruleMachine || p.barred(row):
+		return MachineFilter{}
+	}
+	return MachineFilter{Any: p.Rights.Pools(row.reach.any), Free: p.Rights.Pools(row.reach.free), Own: p.Rights.Pools(row.reach.own), Owner: p.Name}
+}
+
+// Pools returns the pools that a principal may see.
+func Pools(p Principal) PoolSet {
+	switch p.Kind {
+	case System:
+		return PoolSet{All: true}
+	case User:
+		return p.Rights.Pools(table[PoolView].perm)
+	}
+	return PoolSet{}
+}
+
+// Needs says which permission an action on a target wants of a user; its name is empty when it wants none.
+func Needs(a Action, t Target, user string) Permission {
+	row := table[a]
+	switch {
+	case row.rule != ruleMachine:
+		return row.perm
+	case t.Owner == "" && row.reach.free != noPermission:
+		return row.reach.free
+	case t.Owner != "" && t.Owner == user && row.reach.own != noPermission:
+		return row.reach.own
+	}
+	return row.reach.any
 }
 
 // Err turns a decision into the fault that a caller sees; nil for Allow.
@@ -203,7 +310,7 @@ func (d Decision) Err(t Target) error {
 // NotFound is the fault for an absent or hidden object, the same for both. The text is MAAS's.
 func NotFound(n Noun) error {
 	names := map[Noun]string{NounMachine: "Machine", NounPool: "ResourcePool", NounZone: "Zone", NounUser: "User", NounFabric: "Fabric",
-		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource"}
+		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role"}
 	name := names[n]
 	if name == "" {
 		name = string(n)

@@ -140,12 +140,12 @@ var Operations = []Operation{
 		Returns: "the set of results", Doc: "Read a set of script results by id, or current-commissioning."},
 
 	{ID: "pools.list", Handler: "ResourcePoolsHandler", Method: "GET", Path: "/resourcepools/", Action: authz.PoolView, Returns: "a list of pools", Doc: "List the resource pools."},
-	{ID: "pools.create", Handler: "ResourcePoolsHandler", Method: "POST", Path: "/resourcepools/", Action: authz.PoolEdit,
+	{ID: "pools.create", Handler: "ResourcePoolsHandler", Method: "POST", Path: "/resourcepools/", Action: authz.PoolCreate,
 		Params: []Param{req("name", "Name, unique."), opt("description", "Free text.")}, Returns: "the pool", Doc: "Create a resource pool."},
 	{ID: "pool.read", Handler: "ResourcePoolHandler", Method: "GET", Path: "/resourcepool/{id}/", Action: authz.PoolView, Returns: "the pool", Doc: "Read a resource pool."},
 	{ID: "pool.update", Handler: "ResourcePoolHandler", Method: "PUT", Path: "/resourcepool/{id}/", Action: authz.PoolEdit,
 		Params: []Param{opt("name", "New name."), opt("description", "Free text.")}, Returns: "the pool", Doc: "Change a resource pool."},
-	{ID: "pool.delete", Handler: "ResourcePoolHandler", Method: "DELETE", Path: "/resourcepool/{id}/", Action: authz.PoolEdit, Status: 204, Doc: "Delete an empty resource pool."},
+	{ID: "pool.delete", Handler: "ResourcePoolHandler", Method: "DELETE", Path: "/resourcepool/{id}/", Action: authz.PoolDelete, Status: 204, Doc: "Delete an empty resource pool."},
 
 	{ID: "zones.list", Handler: "ZonesHandler", Method: "GET", Path: "/zones/", Action: authz.ZoneView, Returns: "a list of zones", Doc: "List the zones."},
 	{ID: "zones.create", Handler: "ZonesHandler", Method: "POST", Path: "/zones/", Action: authz.ZoneEdit,
@@ -212,7 +212,7 @@ var Operations = []Operation{
 		Doc: "Upload the next chunk of an image as application/octet-stream."},
 
 	{ID: "racks.list", Handler: "RackControllersHandler", Method: "GET", Path: "/rackcontrollers/", Action: authz.ControllerView, Returns: "a list of rack controllers", Doc: "List the rack controllers."},
-	{ID: "racks.describe_power_types", Handler: "RackControllersHandler", Method: "GET", Path: "/rackcontrollers/", Op: "describe_power_types", Action: authz.ControllerView,
+	{ID: "racks.describe_power_types", Handler: "RackControllersHandler", Method: "GET", Path: "/rackcontrollers/", Op: "describe_power_types", Action: authz.MachineView,
 		Returns: "a list of power types", Doc: "Describe the power types and their parameters."},
 	{ID: "rack.read", Handler: "RackControllerHandler", Method: "GET", Path: "/rackcontrollers/{system_id}/", Action: authz.ControllerView, Returns: "the rack controller", Doc: "Read a rack controller."},
 	{ID: "rack.delete", Handler: "RackControllerHandler", Method: "DELETE", Path: "/rackcontrollers/{system_id}/", Action: authz.ControllerEdit, Status: 204, Compat: []string{"force"},

@@ -169,7 +169,7 @@ func TestRemovedRackIsOut(t *testing.T) {
 	}
 	defer startRack(t, dir, c.now)()
 	waitFor(t, "the rack to connect", func() bool { return len(r.Controllers.Connected()) == 1 })
-	if err := r.Controllers.Remove(authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Admin: true}), id); err != nil {
+	if err := r.Controllers.Remove(authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Rights: authz.Everything()}), id); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the session to end", func() bool { return len(r.Controllers.Connected()) == 0 })

@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/maasapi"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
@@ -152,9 +153,11 @@ func TestNoOperationWithoutCredentials(t *testing.T) {
 // refused, and nothing changes.
 func TestUsersCannotDoWhatAdministratorsMay(t *testing.T) {
 	s := newSurface(t)
+	role, _ := authz.FindRole(authz.RoleUser)
+	alice := authz.Principal{Kind: authz.User, Name: "alice", Rights: authz.NewRights(authz.Grant{Permissions: role.Permissions, Pool: metal.DefaultPoolID})}
 	for i := range maasapi.Operations {
 		o := &maasapi.Operations[i]
-		if o.Anonymous || authz.May(authz.Principal{Kind: authz.User, Name: "alice"}, o.Action) {
+		if o.Anonymous || authz.May(alice, o.Action) {
 			continue
 		}
 		path, fields := fillPath(o.Path), []string{}
@@ -165,6 +168,10 @@ func TestUsersCannotDoWhatAdministratorsMay(t *testing.T) {
 			if p.Required {
 				value := "x1"
 				switch p.Name {
+				case "name":
+					if o.ID == "maas.get_config" || o.ID == "maas.set_config" {
+						value = "maas_name"
+					}
 				case "size", "vid":
 					value = "5"
 				case "cidr":
@@ -183,6 +190,12 @@ func TestUsersCannotDoWhatAdministratorsMay(t *testing.T) {
 		}
 		if o.ID == "images.create" {
 			fields = append(fields, "filetype", "ddraw")
+		}
+		if o.Method == http.MethodGet {
+			for i := 0; i < len(fields); i += 2 {
+				path += "&" + fields[i] + "=" + fields[i+1]
+			}
+			fields = nil
 		}
 		rec := s.call("alice", o.Method, path, fields...)
 		if rec.Code != http.StatusForbidden && rec.Code != http.StatusNotFound && !(rec.Code == http.StatusBadRequest && o.ID == "ipranges.create") && !(rec.Code == http.StatusOK && rec.Body.String() == "[]") {

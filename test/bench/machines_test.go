@@ -67,7 +67,7 @@ func (s *site) admin(b testing.TB) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if s.key, err = s.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Admin: true}), "bench"); err != nil {
+	if s.key, err = s.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Rights: authz.Everything()}), "bench"); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -232,7 +232,7 @@ func benchList(b *testing.B, s *site, n int, cold time.Duration) {
 			start := time.Now()
 			rows := int64(0)
 			err := r.View(context.Background(), func(v *store.View) error {
-				return v.EachMachineText(store.MachineQuery{Filter: authz.MachineFilter{All: true}}, func(m *store.MachineText) error {
+				return v.EachMachineText(store.MachineQuery{Filter: authz.AllMachines}, func(m *store.MachineText) error {
 					k, err := io.Discard.Write(m.Text)
 					rows += int64(k)
 					return err
@@ -265,7 +265,7 @@ func benchList(b *testing.B, s *site, n int, cold time.Duration) {
 
 // benchPage reads the first and a middle page of 50, filtered and sorted on each column in turn.
 func benchPage(b *testing.B, s *site) {
-	ctx := authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Admin: true})
+	ctx := authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Rights: authz.Everything()})
 	byOrder := map[string][]float64{}
 	var all []float64
 	b.ResetTimer()
@@ -334,7 +334,7 @@ func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
 // benchPoolRename renames the pool that holds all machines: no machine is rewritten.
 func benchPoolRename(b *testing.B, s *site) {
-	ctx := authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Admin: true})
+	ctx := authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Rights: authz.Everything()})
 	b.ResetTimer()
 	for range b.N {
 		err := s.r.Gate.Do(ctx, authz.PoolEdit, func(c *gate.Call) error {

@@ -99,7 +99,7 @@ func (a *API) bind() map[string]handler {
 		"pools.list": func(r *request) (any, error) {
 			list := []namedJSON{}
 			return &list, a.Gate.View(r.ctx, authz.PoolView, func(v *gate.Viewing) error {
-				pools, err := v.Pools()
+				pools, err := v.PoolsIn(authz.Pools(v.Principal()))
 				for _, p := range pools {
 					list = append(list, poolJSON(p))
 				}
@@ -376,7 +376,7 @@ func (a *API) checkNames(r *request, q store.MachineQuery) error {
 	}
 	bad := fault.Fields{}
 	err := a.Gate.View(r.ctx, authz.PoolView, func(v *gate.Viewing) error {
-		pools, err := v.Pools()
+		pools, err := v.PoolsIn(authz.Pools(v.Principal()))
 		if err != nil {
 			return err
 		}
@@ -695,8 +695,10 @@ func (a *API) result(r *request) (any, error) {
 
 func (a *API) pool(r *request) (p metal.ResourcePool, err error) {
 	err = a.Gate.View(r.ctx, authz.PoolView, func(v *gate.Viewing) error {
-		p, err = findPool(v.View, r.path["id"])
-		return err
+		if p, err = findPool(v.View, r.path["id"]); err != nil {
+			return err
+		}
+		return v.Require(store.PoolTarget(p.ID))
 	})
 	return p, err
 }
@@ -721,7 +723,7 @@ func named(r *request, name, description *string) error {
 
 func (a *API) createPool(r *request) (any, error) {
 	var p metal.ResourcePool
-	err := a.Gate.Do(r.ctx, authz.PoolEdit, func(c *gate.Call) error {
+	err := a.Gate.Do(r.ctx, authz.PoolCreate, func(c *gate.Call) error {
 		if err := c.Require(authz.Target{Noun: authz.NounPool}); err != nil {
 			return err
 		}
@@ -738,12 +740,12 @@ func (a *API) createPool(r *request) (any, error) {
 }
 
 // onPool runs a change of one pool.
-func (a *API) onPool(r *request, fn func(*gate.Call, *metal.ResourcePool) error) (p metal.ResourcePool, err error) {
-	err = a.Gate.Do(r.ctx, authz.PoolEdit, func(c *gate.Call) error {
+func (a *API) onPool(r *request, action authz.Action, fn func(*gate.Call, *metal.ResourcePool) error) (p metal.ResourcePool, err error) {
+	err = a.Gate.Do(r.ctx, action, func(c *gate.Call) error {
+		if !authz.May(c.Principal(), action) {
+			return authz.Deny.Err(authz.Target{})
+		}
 		if p, err = findPool(&c.Tx().View, r.path["id"]); err != nil {
-			if denied := c.Require(authz.Target{Noun: authz.NounPool}); denied != nil {
-				return denied
-			}
 			return err
 		}
 		if err := c.Require(store.PoolTarget(p.ID)); err != nil {
@@ -756,7 +758,7 @@ func (a *API) onPool(r *request, fn func(*gate.Call, *metal.ResourcePool) error)
 }
 
 func (a *API) updatePool(r *request) (any, error) {
-	p, err := a.onPool(r, func(c *gate.Call, p *metal.ResourcePool) error {
+	p, err := a.onPool(r, authz.PoolEdit, func(c *gate.Call, p *metal.ResourcePool) error {
 		if err := named(r, &p.Name, &p.Description); err != nil {
 			return err
 		}
@@ -769,11 +771,11 @@ func (a *API) updatePool(r *request) (any, error) {
 }
 
 func (a *API) deletePool(r *request) (any, error) {
-	_, err := a.onPool(r, func(c *gate.Call, p *metal.ResourcePool) error {
+	_, err := a.onPool(r, authz.PoolDelete, func(c *gate.Call, p *metal.ResourcePool) error {
 		if p.ID == metal.DefaultPoolID {
 			return fault.New(fault.Invalid, "The default pool cannot be deleted.")
 		}
-		if n, err := c.Tx().CountMatching(store.MachineQuery{Filter: authz.MachineFilter{All: true}, Pools: []string{p.Name}}); err != nil || n > 0 {
+		if n, err := c.Tx().CountMatching(store.MachineQuery{Filter: authz.AllMachines, Pools: []string{p.Name}}); err != nil || n > 0 {
 			return orElse(err, fault.New(fault.Conflict, "Cannot delete resource pool: %d machines are in it.", n))
 		}
 		return c.Tx().DeletePool(p.ID)

@@ -218,11 +218,7 @@ const flushBytes = 256 << 10
 
 // streamMachines answers with a list of machines as it is read from the store.
 func (a *API) streamMachines(ctx context.Context, q store.MachineQuery) (streamed, error) {
-	p := authz.From(ctx)
-	var any bool
-	if q.Filter, any = authz.Machines(p); !any {
-		return nil, authz.Deny.Err(authz.Target{})
-	}
+	q.Filter = authz.Machines(authz.From(ctx), authz.MachineView)
 	if err := a.refresh(ctx, q); err != nil {
 		return nil, err
 	}
@@ -283,10 +279,8 @@ func renderOne(v *store.View, systemID string) ([]byte, error) {
 // machine answers with one machine. Kinds: NotFound, also for one the caller may not see.
 func (a *API) machine(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
 	q := store.MachineQuery{SystemIDs: []string{systemID}}
-	var any, stale bool
-	if q.Filter, any = authz.Machines(authz.From(ctx)); !any {
-		return nil, authz.Deny.Err(authz.Target{})
-	}
+	stale := false
+	q.Filter = authz.Machines(authz.From(ctx), authz.MachineView)
 	read := func() error {
 		raw, stale = nil, false
 		return a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
@@ -327,7 +321,7 @@ func (a *API) machine(ctx context.Context, systemID string) (raw json.RawMessage
 // otherwise cost a second commit. The next list keeps it.
 func (a *API) rendered(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
 	err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		m, err := v.Machine(systemID)
+		m, err := v.MachineFor(v.Principal(), systemID)
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func newDoor(t testing.TB, dsn string) *door {
 
 var (
 	key   = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	root  = authz.With(origin("192.0.2.1"), authz.Principal{Kind: authz.User, Name: "root", Admin: true})
+	root  = authz.With(origin("192.0.2.1"), authz.Principal{Kind: authz.User, Name: "root", Rights: authz.Everything()})
 	alice = authz.With(origin("192.0.2.2"), authz.Principal{Kind: authz.User, Name: "alice"})
 )
 
@@ -346,7 +346,7 @@ func TestOnlyWhatIsRequired(t *testing.T) {
 	}
 	all := func() (list []metal.Machine) {
 		if err := d.r.View(context.Background(), func(v *store.View) (err error) {
-			list, err = v.Machines(store.MachineQuery{Filter: authz.MachineFilter{All: true}})
+			list, err = v.Machines(store.MachineQuery{Filter: authz.AllMachines})
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -52,10 +52,11 @@ func New(g *gate.Gate, now func() time.Time) *Service {
 	return &Service{gate: g, now: now, hash: newHasher(), guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), known: map[string]cached{}}
 }
 
-// Changed is told which objects calls have changed: a changed user's keys are looked up anew at once.
+// Changed is told which objects calls have changed: if rights may have, keys are looked up anew at once.
 func (s *Service) Changed(touched []authz.Target) {
 	for _, t := range touched {
-		if t.Noun == authz.NounUser {
+		switch t.Noun {
+		case authz.NounUser, authz.NounGroup, authz.NounRole, authz.NounPool:
 			s.mu.Lock()
 			clear(s.known)
 			s.mu.Unlock()
@@ -97,9 +98,39 @@ func (s *Service) addUser(ctx context.Context, action authz.Action, n NewUser, f
 			return fault.Field("username", "A user with that username already exists.")
 		}
 		u = store.UserRow{User: metal.User{Name: n.Name, Email: n.Email, Admin: n.Admin, Created: c.Now()}, Password: hash}
-		return c.Tx().AddUser(&u)
+		if err := c.Tx().AddUser(&u); err != nil {
+			return err
+		}
+		return join(c, u.User)
 	})
 	return u.User, err
+}
+
+// join puts a new user into the group for administrators or for all others. Where an operator has deleted that
+// group, an administrator is granted the role himself, and another user starts without rights.
+func join(c *gate.Call, u metal.User) error {
+	name, grant := metal.GroupUsers, authz.Grant{}
+	if u.Admin {
+		role, _ := authz.FindRole(authz.Administrator)
+		name, grant = metal.GroupAdministrators, authz.Grant{Permissions: role.Permissions, Pool: authz.AllPools}
+	}
+	if c.Principal().Kind == authz.User && !c.Principal().Rights.Covers(grant) {
+		return fault.Field("is_superuser", "You can make administrators only if you are one.")
+	}
+	g, err := c.Tx().GroupByName(name)
+	switch {
+	case fault.Is(err, fault.NotFound) && u.Admin:
+		return c.Tx().AddGrant(&store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Administrator, Pool: authz.AllPools})
+	case fault.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := c.Require(store.GroupTarget(g.ID)); err != nil {
+		return err
+	}
+	c.Note("group", g.Name)
+	return c.Tx().AddMember(g.ID, u.ID)
 }
 
 // FirstLink makes the one-use secret of the link that creates the first administrator; false when there is
@@ -110,7 +141,7 @@ func (s *Service) FirstLink(ctx context.Context) (secret.Value, bool, error) {
 		if err := c.Require(store.NewUserTarget); err != nil {
 			return err
 		}
-		n, err := c.Tx().CountUsers(true)
+		n, err := c.Tx().CountAdministrators()
 		if needed = n == 0; err != nil || !needed {
 			return err
 		}
@@ -122,7 +153,7 @@ func (s *Service) FirstLink(ctx context.Context) (secret.Value, bool, error) {
 // NeedsFirstAdmin reports whether no administrator exists yet.
 func (s *Service) NeedsFirstAdmin(ctx context.Context) (needed bool, err error) {
 	err = s.gate.View(authz.AsSystem(ctx, "first-admin"), authz.UserView, func(v *gate.Viewing) error {
-		n, err := v.CountUsers(true)
+		n, err := v.CountAdministrators()
 		needed = n == 0
 		return err
 	})
@@ -139,7 +170,7 @@ func (s *Service) CreateFirstAdmin(ctx context.Context, link secret.Value, n New
 	}
 	wrong := false
 	u, err := s.addUser(ctx, authz.FirstAdmin, n, func(c *gate.Call) error {
-		admins, err := c.Tx().CountUsers(true)
+		admins, err := c.Tx().CountAdministrators()
 		if err != nil {
 			return err
 		}
@@ -255,10 +286,15 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 	return cookie, err
 }
 
-func asUser(ctx context.Context, u metal.User) context.Context { return authz.With(ctx, principal(u)) }
+// asUser acts as a user with no rights but those over what is his own.
+func asUser(ctx context.Context, u metal.User) context.Context {
+	return authz.With(ctx, authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Epoch: u.Epoch})
+}
 
-func principal(u metal.User) authz.Principal {
-	return authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Admin: u.Admin, Epoch: u.Epoch}
+// Principal is a user with all his rights.
+func Principal(v *store.View, u metal.User) (authz.Principal, error) {
+	rights, err := v.Rights(u.ID)
+	return authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Rights: rights, Epoch: u.Epoch}, err
 }
 
 // Logout ends the session of a cookie.
@@ -293,8 +329,8 @@ func (s *Service) Session(ctx context.Context, cookie secret.Value) (p authz.Pri
 		if idle, err = v.SettingInt("metalward_session_idle"); err != nil {
 			return err
 		}
-		p = principal(u.User)
-		return nil
+		p, err = Principal(v.View, u.User)
+		return err
 	})
 	if err != nil {
 		return p, err
@@ -481,8 +517,9 @@ func (s *Service) lookup(ctx context.Context, token string, now time.Time) (cach
 		if u.Disabled {
 			return fault.New(fault.Forbidden, "User is not allowed access to this API.")
 		}
-		k = cached{row.ConsumerKey, row.SecretHash, principal(u.User), now.Add(cacheLife)}
-		return nil
+		p, err := Principal(v.View, u.User)
+		k = cached{row.ConsumerKey, row.SecretHash, p, now.Add(cacheLife)}
+		return err
 	})
 	if err != nil {
 		return cached{}, err

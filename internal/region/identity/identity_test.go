@@ -137,7 +137,7 @@ func TestLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := c.Identity.Session(from("192.0.2.1"), cookie); err != nil || p.Name != "alice" || p.Admin {
+	if p, err := c.Identity.Session(from("192.0.2.1"), cookie); err != nil || p.Name != "alice" || p.Rights.Administrator() {
 		t.Errorf("got %+v, %v, want alice", p, err)
 	}
 	for i, try := range [][2]string{{"alice", "wrong"}, {"alice", ""}, {"alice", strings.Repeat("x", 2000)}, {"alice", password + "\x00"}, {"ALICE", password},

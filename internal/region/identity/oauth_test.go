@@ -55,7 +55,7 @@ func TestOAuthForms(t *testing.T) {
 		"unknown field":     h() + `,oauth_other="x"`,
 	} {
 		p, ok, err := c.Identity.VerifyOAuth(from("192.0.2.1"), text, nil)
-		if !ok || err != nil || p.Name != "alice" || p.Admin {
+		if !ok || err != nil || p.Name != "alice" || p.Rights.Administrator() {
 			t.Errorf("%s: got %+v, %v, %v, want alice", name, p, ok, err)
 		}
 	}

@@ -79,10 +79,10 @@ func powerConfigured(m *metal.Machine) error {
 func (s *Service) Allocate(ctx context.Context, q store.MachineQuery, agentName, comment string, dryRun bool, described string) (m metal.Machine, err error) {
 	none := fault.New(fault.Conflict, "%s", described)
 	err = s.gate.Do(ctx, authz.MachineAllocate, func(c *gate.Call) error {
-		filter, any := authz.Machines(c.Principal())
-		if !any {
+		if !authz.May(c.Principal(), authz.MachineAllocate) {
 			return authz.Deny.Err(authz.Target{})
 		}
+		filter := authz.Machines(c.Principal(), authz.MachineAllocate)
 		q.Filter, q.Statuses, q.OrderBy, q.Limit = filter, []metal.Status{metal.Ready}, "cost", 16
 		list, err := c.Tx().Machines(q)
 		if err != nil {

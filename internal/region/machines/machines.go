@@ -90,11 +90,12 @@ func (s *Service) Stage(systemID string) (Stage, bool) {
 func (s *Service) change(ctx context.Context, action authz.Action, systemID string, fn func(*gate.Call, *metal.Machine) error) (metal.Machine, error) {
 	var m metal.Machine
 	err := s.gate.Do(ctx, action, func(c *gate.Call) (err error) {
-		if m, err = c.Tx().Machine(systemID); err != nil {
-			// Who may not see machines at all is told so; who may sees the same for absent and hidden ones.
-			if !authz.May(c.Principal(), action) {
-				return authz.Deny.Err(authz.Target{})
-			}
+		// Who may not do this to any machine is told so, whether this one exists or not; to who may, an absent
+		// and a hidden one are the same.
+		if !authz.May(c.Principal(), action) {
+			return authz.Deny.Err(authz.Target{})
+		}
+		if m, err = c.Tx().MachineFor(c.Principal(), systemID); err != nil {
 			return err
 		}
 		if err := c.Require(store.MachineTarget(m)); err != nil {
@@ -219,10 +220,7 @@ func (s *Service) expectBoot(c *gate.Call, m *metal.Machine, purpose metal.Purpo
 // List lists the machines that the caller may see among those that the query selects.
 func (s *Service) List(ctx context.Context, q store.MachineQuery) (list []metal.Machine, total int, err error) {
 	err = s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		var any bool
-		if q.Filter, any = authz.Machines(v.Principal()); !any {
-			return nil
-		}
+		q.Filter = authz.Machines(v.Principal(), authz.MachineView)
 		if list, err = v.Machines(q); err != nil {
 			return err
 		}
@@ -247,7 +245,7 @@ type Details struct {
 // Get returns a machine with what belongs to it. Kinds: NotFound, also for one the caller may not see.
 func (s *Service) Get(ctx context.Context, systemID string) (d Details, err error) {
 	err = s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		if d.Machine, err = v.Machine(systemID); err != nil {
+		if d.Machine, err = v.MachineFor(v.Principal(), systemID); err != nil {
 			return err
 		}
 		if err := v.Require(store.MachineTarget(d.Machine)); err != nil {
@@ -262,7 +260,7 @@ func (s *Service) Get(ctx context.Context, systemID string) (d Details, err erro
 		if d.Sets, err = v.LatestScriptSets(systemID); err != nil {
 			return err
 		}
-		q := store.EventQuery{Machines: store.MachineQuery{Filter: authz.MachineFilter{All: true}, SystemIDs: []string{systemID}}, Level: metal.LevelDebug, Limit: 50}
+		q := store.EventQuery{Machines: store.MachineQuery{Filter: authz.AllMachines, SystemIDs: []string{systemID}}, Level: metal.LevelDebug, Limit: 50}
 		d.Events, err = v.Events(q)
 		return err
 	})
@@ -272,7 +270,7 @@ func (s *Service) Get(ctx context.Context, systemID string) (d Details, err erro
 // ScriptSets returns a machine's script sets, newest first; with output if asked. Kinds: NotFound.
 func (s *Service) ScriptSets(ctx context.Context, systemID string, output bool) (sets []metal.ScriptSet, err error) {
 	err = s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		m, err := v.Machine(systemID)
+		m, err := v.MachineFor(v.Principal(), systemID)
 		if err != nil {
 			return err
 		}
@@ -297,10 +295,7 @@ func (s *Service) ScriptSets(ctx context.Context, systemID string, output bool) 
 // Events lists events of the machines that the caller may see.
 func (s *Service) Events(ctx context.Context, q store.EventQuery) (list []metal.Event, names map[string]string, err error) {
 	err = s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-		var any bool
-		if q.Machines.Filter, any = authz.Machines(v.Principal()); !any {
-			return nil
-		}
+		q.Machines.Filter = authz.Machines(v.Principal(), authz.MachineView)
 		if list, err = v.Events(q); err != nil {
 			return err
 		}
@@ -445,7 +440,7 @@ func (s *Service) apply(c *gate.Call, m *metal.Machine, n NewMachine, bad fault.
 	}
 	if n.Pool != nil && *n.Pool != "" {
 		p, err := c.Tx().PoolByName(*n.Pool)
-		if err != nil {
+		if err != nil || c.Principal().Kind == authz.User && authz.Decide(c.Principal(), authz.PoolView, store.PoolTarget(p.ID)) != authz.Allow {
 			bad.Add("pool", "Select a valid choice. '%.64s' is not one of the available choices.", *n.Pool)
 		}
 		m.PoolID = p.ID

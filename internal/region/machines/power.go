@@ -125,7 +125,7 @@ func (s *Service) powerSecrets(v *store.View, systemID string) (metal.PowerParam
 // secret is written, used by the rack, and never read back. Kinds: NotFound, Forbidden.
 func (s *Service) PowerParameters(ctx context.Context, systemID string) (plain metal.PowerParameters, set []string, err error) {
 	err = s.gate.View(ctx, authz.MachineReadPower, func(v *gate.Viewing) error {
-		m, err := v.Machine(systemID)
+		m, err := v.MachineFor(v.Principal(), systemID)
 		if err != nil {
 			return err
 		}

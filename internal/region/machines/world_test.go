@@ -94,7 +94,7 @@ func (w *world) expire(t testing.TB) {
 func (w *world) events(t testing.TB, id string) (list []metal.Event) {
 	t.Helper()
 	w.View(t, func(v *store.View) error {
-		rows, err := v.Events(store.EventQuery{Machines: store.MachineQuery{Filter: authz.MachineFilter{All: true}, SystemIDs: []string{id}}, Limit: 1 << 20})
+		rows, err := v.Events(store.EventQuery{Machines: store.MachineQuery{Filter: authz.AllMachines, SystemIDs: []string{id}}, Limit: 1 << 20})
 		for i := len(rows) - 1; i >= 0; i-- {
 			list = append(list, rows[i])
 		}

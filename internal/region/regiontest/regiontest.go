@@ -151,7 +151,9 @@ func (c *Core) User(t testing.TB, name string, admin bool) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID, Admin: admin})
+	p := authz.Principal{}
+	c.View(t, func(v *store.View) error { p, err = identity.Principal(v, u); return err })
+	return authz.With(ctx, p)
 }
 
 // addUser makes a user without a password: hashing one takes longer than most tests.
@@ -162,7 +164,21 @@ func (c *Core) addUser(name string, admin bool) (metal.User, error) {
 			return err
 		}
 		u.Created = call.Now()
-		return call.Tx().AddUser(&u)
+		if err := call.Tx().AddUser(&u); err != nil {
+			return err
+		}
+		group := metal.GroupUsers
+		if admin {
+			group = metal.GroupAdministrators
+		}
+		g, err := call.Tx().GroupByName(group)
+		if err != nil {
+			return err
+		}
+		if err := call.Require(store.GroupTarget(g.ID)); err != nil {
+			return err
+		}
+		return call.Tx().AddMember(g.ID, u.ID)
 	})
 	return u.User, err
 }

@@ -55,6 +55,19 @@ func (v *View) Machine(systemID string) (metal.Machine, error) {
 	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines WHERE system_id = ?", systemID)
 }
 
+// MachineFor returns a machine that a principal may see. A machine that is hidden from a user is not found, by
+// the same statement as one that does not exist. Kinds: NotFound.
+func (v *View) MachineFor(p authz.Principal, systemID string) (metal.Machine, error) {
+	if p.Kind != authz.User {
+		return v.Machine(systemID)
+	}
+	cond, args := permitted(authz.Machines(p, authz.MachineView))
+	if cond != "" {
+		cond = " AND " + cond
+	}
+	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines m WHERE m.system_id = ?"+cond, append([]any{systemID}, args...)...)
+}
+
 // MachineByMAC returns the machine with an interface of this address. Kinds: NotFound.
 func (v *View) MachineByMAC(mac metal.MAC) (metal.Machine, error) {
 	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines WHERE system_id = (SELECT system_id FROM interfaces WHERE mac = ?)", string(mac))
@@ -106,13 +119,46 @@ var machineOrders = map[string]string{
 	"cost": "m.cpu_count, m.memory",
 }
 
+// permitted is MachineFilter.Match in SQL; empty when it leaves none out.
+func permitted(f authz.MachineFilter) (string, []any) {
+	if f.Any.All {
+		return "", nil
+	}
+	or, args := []string{}, []any{}
+	reach := func(s authz.PoolSet, who string, a ...any) {
+		switch {
+		case s.None():
+			return
+		case s.All:
+			or = append(or, who)
+		case who == "":
+			or = append(or, "m.pool_id IN ("+marks(len(s.IDs))+")")
+		default:
+			or = append(or, who+" AND m.pool_id IN ("+marks(len(s.IDs))+")")
+		}
+		args = append(args, a...)
+		if !s.All {
+			for _, id := range s.IDs {
+				args = append(args, id)
+			}
+		}
+	}
+	reach(f.Any, "")
+	reach(f.Free, "m.owner = ''")
+	reach(f.Own, "m.owner <> '' AND m.owner = ?", f.Owner)
+	if len(or) == 0 {
+		return "1 = 0", nil
+	}
+	return "(" + strings.Join(or, " OR ") + ")", args
+}
+
 // where renders the query's conditions over the table alias m.
 func (q *MachineQuery) where() (string, []any) {
 	var conds []string
 	var args []any
 	add := func(cond string, a ...any) { conds, args = append(conds, cond), append(args, a...) }
-	if !q.Filter.All {
-		add("(m.owner = '' OR m.owner = ?)", q.Filter.Owner)
+	if cond, a := permitted(q.Filter); cond != "" {
+		add(cond, a...)
 	}
 	in := func(format string, vals []string) {
 		if len(vals) == 0 {

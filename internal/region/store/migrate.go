@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/pressly/goose/v3"
@@ -23,13 +24,18 @@ func migrate(ctx context.Context, db *sql.DB, d dialect) error {
 		return err
 	}
 	var steps []*goose.Migration
-	for i, name := range files {
+	for _, name := range files {
 		text, err := migrations.ReadFile(name)
 		if err != nil {
 			return err
 		}
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		version, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			return fmt.Errorf("cannot read the number of %s: %w", name, err)
+		}
 		sqlText := forDialect(string(text), d)
-		steps = append(steps, goose.NewGoMigration(int64(i+1), &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+		steps = append(steps, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			for _, stmt := range strings.Split(sqlText, ";\n") {
 				if stmt = strings.TrimSpace(stmt); stmt == "" {
 					continue

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"slices"
+
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/metal"
 )
@@ -13,6 +15,12 @@ func scanPool(scan func(...any) error) (p metal.ResourcePool, err error) {
 // Pools lists all resource pools by name.
 func (v *View) Pools() ([]metal.ResourcePool, error) {
 	return all(v, scanPool, "SELECT id, name, description FROM pools ORDER BY name")
+}
+
+// PoolsIn lists the resource pools of a set, by name.
+func (v *View) PoolsIn(s authz.PoolSet) ([]metal.ResourcePool, error) {
+	pools, err := v.Pools()
+	return slices.DeleteFunc(pools, func(p metal.ResourcePool) bool { return !s.Has(p.ID) }), err
 }
 
 // Pool returns a resource pool. Kinds: NotFound.

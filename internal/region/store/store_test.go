@@ -110,7 +110,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 
 // suites is the store's contract, run on each engine.
 var suites = map[string]func(*db){
-	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
+	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "groups": testGroups, "roles": testRoles, "grants": testGrants, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback,
@@ -221,20 +221,25 @@ func testNamed(d *db) {
 func (d *db) user(name string, admin bool) store.UserRow {
 	d.t.Helper()
 	u := store.UserRow{User: metal.User{Name: name, Email: name + "@example.net", Admin: admin, Created: t0}, Password: "hash of " + name}
-	d.do(func(tx *store.Tx) error { return tx.AddUser(&u) })
+	d.do(func(tx *store.Tx) error {
+		if err := tx.AddUser(&u); err != nil || !admin {
+			return err
+		}
+		return tx.AddGrant(&store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Administrator, Pool: authz.AllPools})
+	})
 	return u
 }
+
+// aliceSees is what somebody may see who has the role User on all pools.
+var aliceSees = authz.MachineFilter{Free: authz.PoolSet{All: true}, Own: authz.PoolSet{All: true}, Owner: "alice"}
 
 func testUsers(d *db) {
 	alice, root := d.user("alice", false), d.user("root", true)
 	_, err := d.try(func(tx *store.Tx) error { return tx.AddUser(&store.UserRow{User: metal.User{Name: "alice"}}) })
 	d.want(err, fault.Conflict)
 	d.same(read(d, (*store.View).Users), []store.UserRow{alice, root})
-	for _, admins := range []bool{false, true} {
-		want := map[bool]int{false: 2, true: 1}[admins]
-		if got := read(d, func(v *store.View) (int, error) { return v.CountUsers(admins) }); got != want {
-			d.t.Errorf("CountUsers(%v): got %d, want %d", admins, got, want)
-		}
+	if got := read(d, (*store.View).CountAdministrators); got != 1 {
+		d.t.Errorf("got %d administrators, want 1", got)
 	}
 	alice.Email, alice.Disabled, alice.Epoch, alice.Password = "", true, 7, "other"
 	d.do(func(tx *store.Tx) error { return tx.PutUser(alice) })
@@ -530,7 +535,7 @@ func testMachines(d *db) {
 			nics, err1 := v.Interfaces(id)
 			disks, err2 := v.BlockDevices(id)
 			sets, err3 := v.ScriptSets(id)
-			events, err4 := v.Events(store.EventQuery{Machines: store.MachineQuery{Filter: authz.MachineFilter{All: true}, SystemIDs: []string{id}}, Limit: 10})
+			events, err4 := v.Events(store.EventQuery{Machines: store.MachineQuery{Filter: authz.AllMachines, SystemIDs: []string{id}}, Limit: 10})
 			_, boot, err5 := v.OpenBoot(id)
 			_, sealed, err6 := v.Secret("machine/" + ref(id) + "/power")
 			if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
@@ -588,17 +593,17 @@ func testQuery(d *db) {
 	d.do(func(tx *store.Tx) error {
 		return tx.PutInterface(&metal.Interface{SystemID: m2.SystemID, MAC: "52:54:00:00:00:22"})
 	})
-	all := authz.MachineFilter{All: true}
+	all := authz.AllMachines
 	for name, c := range map[string]struct {
 		q    store.MachineQuery
 		want string
 	}{
 		"all":              {store.MachineQuery{Filter: all}, "m1 m2 m3"},
-		"nobody's":         {store.MachineQuery{}, "m1"},
-		"alice sees":       {store.MachineQuery{Filter: authz.MachineFilter{Owner: "alice"}}, "m1 m2"},
+		"by nobody":        {store.MachineQuery{}, ""},
+		"alice sees":       {store.MachineQuery{Filter: aliceSees}, "m1 m2"},
 		"system id":        {store.MachineQuery{Filter: all, SystemIDs: []string{m1.SystemID, m3.SystemID}}, "m1 m3"},
 		"not system id":    {store.MachineQuery{Filter: all, NotSystemIDs: []string{m1.SystemID}}, "m2 m3"},
-		"hidden system id": {store.MachineQuery{Filter: authz.MachineFilter{Owner: "alice"}, SystemIDs: []string{m3.SystemID}}, ""},
+		"hidden system id": {store.MachineQuery{Filter: aliceSees, SystemIDs: []string{m3.SystemID}}, ""},
 		"hostname":         {store.MachineQuery{Filter: all, Hostnames: []string{"m2", "absent"}}, "m2"},
 		"mac":              {store.MachineQuery{Filter: all, MACs: []string{"52:54:00:00:00:22"}}, "m2"},
 		"status":           {store.MachineQuery{Filter: all, Statuses: []metal.Status{metal.Ready, metal.Deployed}}, "m1 m3"},
@@ -662,7 +667,7 @@ func testQuery(d *db) {
 
 func testText(d *db) {
 	a, b := d.machine("a", nil), d.machine("b", nil)
-	all := store.MachineQuery{Filter: authz.MachineFilter{All: true}}
+	all := store.MachineQuery{Filter: authz.AllMachines}
 	texts := func() map[string]string {
 		got := map[string]string{}
 		d.view(func(v *store.View) error {
@@ -718,7 +723,7 @@ func testEvents(d *db) {
 		}
 		return out
 	}
-	all := store.MachineQuery{Filter: authz.MachineFilter{All: true}}
+	all := store.MachineQuery{Filter: authz.AllMachines}
 	list := read(d, func(v *store.View) ([]metal.Event, error) {
 		return v.Events(store.EventQuery{Machines: all, Limit: 10})
 	})
@@ -728,7 +733,7 @@ func testEvents(d *db) {
 	id := func(i int) int64 { return list[len(list)-1-i].ID }
 	d.same(types(store.EventQuery{Machines: all, Limit: 10}), []string{"e4", "e3", "e2", "e1", "e0"})
 	d.same(types(store.EventQuery{Machines: all, Level: metal.LevelInfo, Limit: 10}), []string{"e3", "e2", "e1", "e0"})
-	d.same(types(store.EventQuery{Machines: store.MachineQuery{Filter: authz.MachineFilter{Owner: "alice"}}, Limit: 10}), []string{"e4", "e2", "e0"})
+	d.same(types(store.EventQuery{Machines: store.MachineQuery{Filter: aliceSees}, Limit: 10}), []string{"e4", "e2", "e0"})
 	d.same(types(store.EventQuery{Machines: all, Before: id(3), Limit: 2}), []string{"e2", "e1"})
 	d.same(types(store.EventQuery{Machines: all, After: id(1), Limit: 2}), []string{"e3", "e2"})
 	latest := read(d, func(v *store.View) ([]metal.Event, error) { return v.LatestEvents(a.SystemID, b.SystemID) })
@@ -1068,6 +1073,7 @@ func testTouches(d *db) {
 	pool, zone := metal.ResourcePool{Name: "p2"}, metal.Zone{Name: "z2"}
 	newUser, newFabric := store.UserRow{User: metal.User{Name: "n"}}, metal.Fabric{Name: "nf"}
 	newVLAN, newSub := metal.VLAN{FabricID: f.ID, VID: 6}, metal.Subnet{VLANID: v.ID, CIDR: netip.MustParsePrefix("10.1.0.0/24")}
+	group, grant := metal.Group{Name: "g"}, store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Auditor, Pool: authz.AllPools}
 	newMachine := metal.Machine{SystemID: "abcdabcdabcdabcd", Hostname: "nm", PoolID: alpha.ID, ZoneID: 1}
 	for _, c := range []struct {
 		name string
@@ -1092,6 +1098,19 @@ func testTouches(d *db) {
 		{"DeleteSSHKey", func(t *store.Tx) error { _, err := t.DeleteSSHKey(u.User, ssh.ID); return err }, func() []string { return []string{user} }},
 		{"PutFirstLink", func(t *store.Tx) error { return t.PutFirstLink("l", t0) }, func() []string { return []string{"user: new"} }},
 		{"DeleteUser", func(t *store.Tx) error { return t.DeleteUser(newUser.User) }, func() []string { return []string{one(authz.NounUser, authz.ID(newUser.ID)) + " owner n"} }},
+		{"AddGroup", func(t *store.Tx) error { return t.AddGroup(&group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID)) + " new"} }},
+		{"PutGroup", func(t *store.Tx) error { return t.PutGroup(group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},
+		{"AddMember", func(t *store.Tx) error { return t.AddMember(group.ID, u.ID) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},
+		{"RemoveMember", func(t *store.Tx) error { _, err := t.RemoveMember(group.ID, u.ID); return err }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},
+		{"AddGrant to a group", func(t *store.Tx) error {
+			return t.AddGrant(&store.GrantRow{GroupID: group.ID, Role: authz.Auditor, Pool: authz.AllPools})
+		}, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},
+		{"AddGrant to a user", func(t *store.Tx) error { return t.AddGrant(&grant) }, func() []string { return []string{user} }},
+		{"DeleteGrant", func(t *store.Tx) error { return t.DeleteGrant(grant) }, func() []string { return []string{user} }},
+		{"DeleteGroup", func(t *store.Tx) error { return t.DeleteGroup(group.ID) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},
+		{"AddRole", func(t *store.Tx) error { return t.AddRole(authz.Role{Name: "r"}) }, func() []string { return []string{"role:r new"} }},
+		{"PutRole", func(t *store.Tx) error { return t.PutRole(authz.Role{Name: "r"}) }, func() []string { return []string{"role:r"} }},
+		{"DeleteRole", func(t *store.Tx) error { return t.DeleteRole("r") }, func() []string { return []string{"role:r"} }},
 		{"AddFabric", func(t *store.Tx) error { return t.AddFabric(&newFabric) }, func() []string { return []string{one(authz.NounFabric, authz.ID(newFabric.ID)) + " new"} }},
 		{"PutFabric", func(t *store.Tx) error { return t.PutFabric(newFabric) }, func() []string { return []string{one(authz.NounFabric, authz.ID(newFabric.ID))} }},
 		{"DeleteFabric", func(t *store.Tx) error { return t.DeleteFabric(newFabric.ID) }, func() []string { return []string{one(authz.NounFabric, authz.ID(newFabric.ID))} }},
@@ -1205,7 +1224,7 @@ func testHostile(d *db) {
 			d.t.Errorf("%.20q comes back as %q, %q, %q", s, got.Description, got.Owner, got.Tags)
 		}
 		list := read(d, func(v *store.View) ([]metal.Machine, error) {
-			return v.Machines(store.MachineQuery{Filter: authz.MachineFilter{All: true}, Owners: []string{s}, Tags: []string{s}})
+			return v.Machines(store.MachineQuery{Filter: authz.AllMachines, Owners: []string{s}, Tags: []string{s}})
 		})
 		if len(list) != 1 || list[0].SystemID != m.SystemID {
 			d.t.Errorf("%.20q finds %d machines, want its own", s, len(list))

@@ -13,7 +13,8 @@ type UserRow struct {
 	Password string // encoded hash; empty for one who cannot log in with a password
 }
 
-const userCols = "id, name, email, password, admin, disabled, epoch, created"
+// userCols are read from users u. Whether one is an administrator follows from grants.
+const userCols = "u.id, u.name, u.email, u.password, " + isAdmin + ", u.disabled, u.epoch, u.created"
 
 func scanUser(scan func(...any) error) (u UserRow, err error) {
 	var created int64
@@ -24,27 +25,17 @@ func scanUser(scan func(...any) error) (u UserRow, err error) {
 
 // Users lists all users by name.
 func (v *View) Users() ([]UserRow, error) {
-	return all(v, scanUser, "SELECT "+userCols+" FROM users ORDER BY name")
+	return all(v, scanUser, "SELECT "+userCols+" FROM users u ORDER BY u.name")
 }
 
 // User returns a user. Kinds: NotFound.
 func (v *View) User(id int64) (UserRow, error) {
-	return one(v, authz.NounUser, scanUser, "SELECT "+userCols+" FROM users WHERE id = ?", id)
+	return one(v, authz.NounUser, scanUser, "SELECT "+userCols+" FROM users u WHERE u.id = ?", id)
 }
 
 // UserByName returns a user. Kinds: NotFound.
 func (v *View) UserByName(name string) (UserRow, error) {
-	return one(v, authz.NounUser, scanUser, "SELECT "+userCols+" FROM users WHERE name = ?", name)
-}
-
-// CountUsers counts users, administrators only if asked.
-func (v *View) CountUsers(adminsOnly bool) (n int, err error) {
-	q := "SELECT COUNT(*) FROM users"
-	if adminsOnly {
-		q += " WHERE admin = 1 AND disabled = 0"
-	}
-	err = v.row(q).Scan(&n)
-	return n, err
+	return one(v, authz.NounUser, scanUser, "SELECT "+userCols+" FROM users u WHERE u.name = ?", name)
 }
 
 // UserTarget is a user, with his keys and sessions, as the object of an action.
@@ -52,10 +43,10 @@ func UserTarget(u metal.User) authz.Target {
 	return authz.Target{Noun: authz.NounUser, ID: authz.ID(u.ID), Owner: u.Name}
 }
 
-// AddUser inserts a user and sets his ID. Kinds: Conflict when the name is taken.
+// AddUser inserts a user and sets his ID; what he may do comes by groups and grants. Kinds: Conflict when the name is taken.
 func (t *Tx) AddUser(u *UserRow) (err error) {
-	u.ID, err = t.insert("INSERT INTO users (name, email, password, admin, disabled, epoch, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		u.Name, u.Email, u.Password, bit(u.Admin), bit(u.Disabled), u.Epoch, micros(u.Created))
+	u.ID, err = t.insert("INSERT INTO users (name, email, password, disabled, epoch, created) VALUES (?, ?, ?, ?, ?, ?)",
+		u.Name, u.Email, u.Password, bit(u.Disabled), u.Epoch, micros(u.Created))
 	t.touch(UserTarget(u.User), true)
 	return err
 }
@@ -63,8 +54,8 @@ func (t *Tx) AddUser(u *UserRow) (err error) {
 // PutUser updates a user.
 func (t *Tx) PutUser(u UserRow) error {
 	t.touch(UserTarget(u.User), false)
-	_, err := t.exec("UPDATE users SET name = ?, email = ?, password = ?, admin = ?, disabled = ?, epoch = ? WHERE id = ?",
-		u.Name, u.Email, u.Password, bit(u.Admin), bit(u.Disabled), u.Epoch, u.ID)
+	_, err := t.exec("UPDATE users SET name = ?, email = ?, password = ?, disabled = ?, epoch = ? WHERE id = ?",
+		u.Name, u.Email, u.Password, bit(u.Disabled), u.Epoch, u.ID)
 	return err
 }
 

@@ -126,7 +126,7 @@ func TestBrowser(t *testing.T) {
 			t.Fatal("the page did not open its stream")
 		}
 	}
-	if _, err := e.ms.Commission(authz.With(t.Context(), authz.Principal{Kind: authz.User, Name: "root", Admin: true}), id, ""); err != nil {
+	if _, err := e.ms.Commission(authz.With(t.Context(), authz.Principal{Kind: authz.User, Name: "root", Rights: authz.Everything()}), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	err = chromedp.Do(ctx, chromedp.WaitVisible(`form[action="/machines/`+id+`/abort"]`),
@@ -194,7 +194,7 @@ func shot(name, url string) chromedp.Action[chromedp.Void] {
 // sample fills a region with what one looks like in use and returns a machine with something to show.
 func (e *env) sample() string {
 	e.rack("rackrackrackrack", "rack-1", "10.20.0.2/24")
-	admin := authz.With(e.t.Context(), authz.Principal{Kind: authz.User, Name: "root", UserID: 1, Admin: true})
+	admin := authz.With(e.t.Context(), authz.Principal{Kind: authz.User, Name: "root", UserID: 1, Rights: authz.Everything()})
 	sub, err := e.ns.CreateSubnet(admin, metal.Subnet{CIDR: netip.MustParsePrefix("10.20.0.0/24"), Name: "metal", Gateway: netip.MustParseAddr("10.20.0.1"), DNSServers: []netip.Addr{netip.MustParseAddr("10.20.0.53")}, Managed: true})
 	if err != nil {
 		e.t.Fatal(err)

@@ -49,7 +49,7 @@ func (q *request) machineData(systemID string) (d machineData, err error) {
 		d.Subnets[s.ID] = s.Name
 	}
 	if d.RackID != "" {
-		racks, err := q.ui.Controllers.List(ctx)
+		racks, err := q.racks()
 		if err != nil {
 			return d, err
 		}
@@ -103,7 +103,7 @@ type resultData struct {
 func (q *request) loadResult() (d resultData, err error) {
 	id, _ := strconv.ParseInt(q.http.PathValue("result"), 10, 64)
 	err = q.ui.Gate.View(q.http.Context(), authz.MachineView, func(v *gate.Viewing) error {
-		if d.Machine, err = v.Machine(q.http.PathValue("id")); err != nil {
+		if d.Machine, err = v.MachineFor(v.Principal(), q.http.PathValue("id")); err != nil {
 			return err
 		}
 		if err := v.Require(store.MachineTarget(d.Machine)); err != nil {

@@ -172,9 +172,12 @@ func (q *request) lines(list []metal.Machine) ([]machineLine, error) {
 
 // places reads the pools and zones.
 func (q *request) places() (pools []metal.ResourcePool, zones []metal.Zone, err error) {
-	err = q.ui.Gate.View(q.http.Context(), authz.PoolView, func(v *gate.Viewing) (err error) { pools, err = v.Pools(); return err })
-	if err != nil {
-		return nil, nil, err
+	err = q.ui.Gate.View(q.http.Context(), authz.PoolView, func(v *gate.Viewing) (err error) {
+		pools, err = v.PoolsIn(authz.Pools(v.Principal()))
+		return err
+	})
+	if err != nil || !authz.May(q.who, authz.ZoneView) {
+		return pools, nil, err
 	}
 	err = q.ui.Gate.View(q.http.Context(), authz.ZoneView, func(v *gate.Viewing) (err error) { zones, err = v.Zones(); return err })
 	return pools, zones, err

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -90,7 +91,7 @@ func TestLogout(t *testing.T) {
 func TestEveryRow(t *testing.T) {
 	e := newEnv(t)
 	fill := strings.NewReplacer("{id}", "abcdefghijkmnpqr", "{token}", "abc", "{result}", "1", "{range}", "1", "{what}", "on", "{name}", "root", "{$}", "")
-	nobody, alice := authz.Principal{Kind: authz.Anonymous}, authz.Principal{Kind: authz.User, Name: "alice"}
+	nobody, alice := authz.Principal{Kind: authz.Anonymous}, authz.Principal{Kind: authz.User, Name: "alice", Rights: userRights()}
 	for _, row := range routes {
 		t.Run(row.Method+" "+row.Pattern, func(t *testing.T) {
 			path := "https://region.example:5443" + fill.Replace(row.Pattern)
@@ -208,4 +209,10 @@ func TestErrorPages(t *testing.T) {
 		u.serve(w, r, row{Action: authz.PublicView, handle: func(*request) error { return http.ErrAbortHandler }})
 	})
 	e.want(e.get("/broken", e.admin), http.StatusInternalServerError, "req-42", "!abort")
+}
+
+// userRights are those of a user whom nobody granted anything: the role User on the default pool.
+func userRights() *authz.Rights {
+	role, _ := authz.FindRole(authz.RoleUser)
+	return authz.NewRights(authz.Grant{Permissions: role.Permissions, Pool: metal.DefaultPoolID})
 }

@@ -39,9 +39,9 @@ func (q *request) settingsData() (lines []settingLine, err error) {
 	return lines, err
 }
 
-// setting reads one site setting.
+// setting reads one site setting for a page that says how the site does something, whoever reads the page.
 func (q *request) setting(name string) (x any, err error) {
-	err = q.ui.Gate.View(q.http.Context(), authz.SettingView, func(v *gate.Viewing) error {
+	err = q.ui.Gate.View(authz.AsSystem(q.http.Context(), "ui"), authz.SettingView, func(v *gate.Viewing) error {
 		x, err = v.SettingValue(name)
 		return err
 	})

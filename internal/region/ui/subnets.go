@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -40,11 +39,8 @@ func (q *request) network() ([]fabricView, error) {
 	if err != nil {
 		return nil, err
 	}
-	racks, err := q.ui.Controllers.List(q.http.Context())
-	if err != nil {
-		return nil, err
-	}
-	return arrange(m, racks), nil
+	racks, err := q.racks()
+	return arrange(m, racks), err
 }
 
 func arrange(m networks.Model, racks []metal.Controller) (out []fabricView) {
@@ -242,7 +238,7 @@ func (q *request) vlanData() (d vlanData, err error) {
 	if err != nil {
 		return d, err
 	}
-	if d.Racks, err = q.racks(q.http.Context()); err != nil {
+	if d.Racks, err = q.racks(); err != nil {
 		return d, err
 	}
 	for _, f := range fabrics {
@@ -256,9 +252,12 @@ func (q *request) vlanData() (d vlanData, err error) {
 	return d, authz.NotFound(authz.NounVLAN)
 }
 
-// racks lists the controllers that can serve a VLAN.
-func (q *request) racks(ctx context.Context) ([]metal.Controller, error) {
-	list, err := q.ui.Controllers.List(ctx)
+// racks lists the controllers that can serve a VLAN; none to who may not see controllers.
+func (q *request) racks() ([]metal.Controller, error) {
+	if !authz.May(q.who, authz.ControllerView) {
+		return nil, nil
+	}
+	list, err := q.ui.Controllers.List(q.http.Context())
 	return slices.DeleteFunc(list, func(c metal.Controller) bool { return c.Type == metal.NodeRegionController }), err
 }
 
