@@ -281,6 +281,12 @@ func Pools(p Principal) PoolSet {
 	return PoolSet{}
 }
 
+// OnMachines reports whether an action is one that users take on machines.
+func OnMachines(a Action) bool { return table[a].rule == ruleMachine }
+
+// OnPools reports whether an action is one on a pool.
+func OnPools(a Action) bool { return table[a].rule == rulePool }
+
 // Needs says which permission an action on a target wants of a user; its name is empty when it wants none.
 func Needs(a Action, t Target, user string) Permission {
 	row := table[a]

@@ -111,6 +111,9 @@ func ParsePermission(name string) (Permission, bool) {
 	return noPermission, false
 }
 
+// Permissions lists all permissions in the table's order.
+func Permissions() []Permission { return all.List() }
+
 // Set is a set of permissions.
 type Set uint64
 

@@ -124,6 +124,8 @@ var HandlerInfo = map[string]string{
 	"IPRangesHandler": "Manage IP ranges.", "IPRangeHandler": "Manage an IP range.", "BootResourcesHandler": "Manage boot resources.",
 	"BootResourceHandler": "Manage a boot resource.", "BootResourceFileUploadHandler": "Upload a boot resource file.",
 	"RackControllersHandler": "Manage rack controllers.", "RackControllerHandler": "Manage a rack controller.",
+	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
+	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "AccessHandler": "Find out who can do what, and why.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
 }
 

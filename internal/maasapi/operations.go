@@ -1,6 +1,10 @@
 package maasapi
 
-import "github.com/metalward/metalward/internal/authz"
+import (
+	"slices"
+
+	"github.com/metalward/metalward/internal/authz"
+)
 
 func req(name, doc string) Param { return Param{Name: name, Required: true, Doc: doc} }
 func opt(name, doc string) Param { return Param{Name: name, Doc: doc} }
@@ -47,7 +51,9 @@ var constraints = []Param{
 }
 
 // Operations is the table.
-var Operations = []Operation{
+var Operations = slices.Concat(coreOperations, accessOperations)
+
+var coreOperations = []Operation{
 	{ID: "version.read", Handler: "VersionHandler", Method: "GET", Path: "/version/", Anonymous: true, Action: authz.PublicView,
 		Returns: "version and capabilities", Doc: "Read the version and the capabilities of this instance."},
 

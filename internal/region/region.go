@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/api"
 	"github.com/metalward/metalward/internal/region/audit"
 	"github.com/metalward/metalward/internal/region/controllers"
@@ -47,6 +48,7 @@ type Region struct {
 
 	Gate        *gate.Gate
 	Identity    *identity.Service
+	Access      *access.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
@@ -133,7 +135,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	idn = identity.New(r.Gate, o.Now)
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
-	r.Identity, r.Networks = idn, nets
+	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
 	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
 	nets.SetRacks(r.Controllers)
 	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
@@ -150,12 +152,12 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/region/controllers"
+	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
@@ -33,6 +34,7 @@ import (
 type Config struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
+	Access      *access.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
@@ -234,6 +236,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params []st
 			a.Gate.Denied(ctx, row.Action, fault.New(fault.Unauthenticated, "No credentials."))
 			return err
 		}
+	}
+	if !authz.May(authz.From(ctx), row.Action) {
+		denied := authz.Deny.Err(authz.Target{})
+		a.Gate.Denied(ctx, row.Action, denied)
+		return denied
 	}
 	named := map[string]string{}
 	for i, name := range row.PathParams() {

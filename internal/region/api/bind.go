@@ -28,6 +28,12 @@ const MAASVersion = "3.7.0"
 
 // bind gives every row of the table its handler.
 func (a *API) bind() map[string]handler {
+	all := a.bindAccess()
+	maps.Copy(all, a.bindCore())
+	return all
+}
+
+func (a *API) bindCore() map[string]handler {
 	return map[string]handler{
 		"version.read": func(*request) (any, error) {
 			return map[string]any{"version": MAASVersion, "subversion": "metalward-" + a.Version, "capabilities": capabilities}, nil
@@ -97,14 +103,8 @@ func (a *API) bind() map[string]handler {
 		"result.read":  a.result,
 
 		"pools.list": func(r *request) (any, error) {
-			list := []namedJSON{}
-			return &list, a.Gate.View(r.ctx, authz.PoolView, func(v *gate.Viewing) error {
-				pools, err := v.PoolsIn(authz.Pools(v.Principal()))
-				for _, p := range pools {
-					list = append(list, poolJSON(p))
-				}
-				return err
-			})
+			list, err := a.Machines.Pools(r.ctx)
+			return each(list, poolJSON), err
 		},
 		"pools.create": a.createPool,
 		"pool.read": func(r *request) (any, error) {
@@ -693,22 +693,8 @@ func (a *API) result(r *request) (any, error) {
 	return nil, fault.New(fault.NotFound, "No ScriptSet matches the given query.")
 }
 
-func (a *API) pool(r *request) (p metal.ResourcePool, err error) {
-	err = a.Gate.View(r.ctx, authz.PoolView, func(v *gate.Viewing) error {
-		if p, err = findPool(v.View, r.path["id"]); err != nil {
-			return err
-		}
-		return v.Require(store.PoolTarget(p.ID))
-	})
-	return p, err
-}
-
-func findPool(v *store.View, key string) (metal.ResourcePool, error) {
-	if id, err := strconv.ParseInt(key, 10, 64); err == nil {
-		return v.Pool(id)
-	}
-	return v.PoolByName(key)
-}
+// pool finds the pool of the path by id or name.
+func (a *API) pool(r *request) (metal.ResourcePool, error) { return a.Machines.Pool(r.ctx, r.path["id"]) }
 
 // named reads the name and description of a pool or zone.
 func named(r *request, name, description *string) error {
@@ -722,64 +708,27 @@ func named(r *request, name, description *string) error {
 }
 
 func (a *API) createPool(r *request) (any, error) {
-	var p metal.ResourcePool
-	err := a.Gate.Do(r.ctx, authz.PoolCreate, func(c *gate.Call) error {
-		if err := c.Require(authz.Target{Noun: authz.NounPool}); err != nil {
-			return err
-		}
-		if err := named(r, &p.Name, &p.Description); err != nil {
-			return err
-		}
-		if _, err := c.Tx().PoolByName(p.Name); err == nil {
-			return fault.Field("name", "Resource pool with this Name already exists.")
-		}
-		c.Note("name", p.Name)
-		return c.Tx().AddPool(&p)
-	})
+	p, err := a.Machines.CreatePool(r.ctx, strings.TrimSpace(r.form.Get("name")), r.form.Get("description"))
 	return poolJSON(p), err
 }
 
-// onPool runs a change of one pool.
-func (a *API) onPool(r *request, action authz.Action, fn func(*gate.Call, *metal.ResourcePool) error) (p metal.ResourcePool, err error) {
-	err = a.Gate.Do(r.ctx, action, func(c *gate.Call) error {
-		if !authz.May(c.Principal(), action) {
-			return authz.Deny.Err(authz.Target{})
-		}
-		if p, err = findPool(&c.Tx().View, r.path["id"]); err != nil {
-			return err
-		}
-		if err := c.Require(store.PoolTarget(p.ID)); err != nil {
-			return err
-		}
-		c.Note("name", p.Name)
-		return fn(c, &p)
-	})
-	return p, err
+// onPool finds the pool of the path by id or name and runs a change of it.
+func (a *API) onPool(r *request, fn func(id int64) (metal.ResourcePool, error)) (any, error) {
+	p, err := a.pool(r)
+	if err == nil {
+		p, err = fn(p.ID)
+	}
+	return poolJSON(p), err
 }
 
 func (a *API) updatePool(r *request) (any, error) {
-	p, err := a.onPool(r, authz.PoolEdit, func(c *gate.Call, p *metal.ResourcePool) error {
-		if err := named(r, &p.Name, &p.Description); err != nil {
-			return err
-		}
-		if o, err := c.Tx().PoolByName(p.Name); err == nil && o.ID != p.ID {
-			return fault.Field("name", "Resource pool with this Name already exists.")
-		}
-		return c.Tx().PutPool(*p)
+	return a.onPool(r, func(id int64) (metal.ResourcePool, error) {
+		return a.Machines.UpdatePool(r.ctx, id, r.get("name"), r.get("description"))
 	})
-	return poolJSON(p), err
 }
 
 func (a *API) deletePool(r *request) (any, error) {
-	_, err := a.onPool(r, authz.PoolDelete, func(c *gate.Call, p *metal.ResourcePool) error {
-		if p.ID == metal.DefaultPoolID {
-			return fault.New(fault.Invalid, "The default pool cannot be deleted.")
-		}
-		if n, err := c.Tx().CountMatching(store.MachineQuery{Filter: authz.AllMachines, Pools: []string{p.Name}}); err != nil || n > 0 {
-			return orElse(err, fault.New(fault.Conflict, "Cannot delete resource pool: %d machines are in it.", n))
-		}
-		return c.Tx().DeletePool(p.ID)
-	})
+	_, err := a.onPool(r, func(id int64) (metal.ResourcePool, error) { return metal.ResourcePool{}, a.Machines.DeletePool(r.ctx, id) })
 	return nil, err
 }
 

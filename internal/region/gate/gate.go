@@ -308,7 +308,15 @@ func (g *Gate) View(ctx context.Context, action authz.Action, fn func(*Viewing) 
 	})
 }
 
-// Denied records a call that was refused before it reached a service, for want of good credentials.
+// Denied records a call that was refused before it reached a service, for want of credentials or rights. Refused
+// reads are bounded as strangers' noise is: a program may repeat one by the thousand.
 func (g *Gate) Denied(ctx context.Context, action authz.Action, cause error) {
-	g.record(ctx, g.call(ctx, action), &denied{cause})
+	c := g.call(ctx, action)
+	if c.principal.Kind != authz.Anonymous && !authz.Mutates(action) {
+		if e, write := g.noise.filter(g.event(c, authz.OriginFrom(ctx), metal.OutcomeDenied, cause)); write {
+			g.append(ctx, e)
+		}
+		return
+	}
+	g.record(ctx, c, &denied{cause})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-// Strangers cannot fill the disk: of what one source does without credentials, this many events an hour are
+// Strangers cannot fill the disk: of what somebody is refused at one source, this many events an hour are
 // rows of their own; the rest of the hour is one row with a count.
 const (
 	noiseRows    = 10
@@ -29,12 +29,12 @@ type noisy struct {
 
 func newNoise() *noise { return &noise{sources: map[string]*noisy{}} }
 
-// filter decides whether an event of an unauthenticated source is written. At the end of an hour the
-// suppressed ones come back from due as one.
+// filter decides whether an event of somebody at a source is written. At the end of an hour the suppressed ones
+// come back from due as one.
 func (n *noise) filter(e metal.AuditEvent) (metal.AuditEvent, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := e.Source
+	key := e.Source + " " + e.Principal
 	s := n.sources[key]
 	if s == nil {
 		if len(n.sources) >= noiseSources {
@@ -65,7 +65,9 @@ func (n *noise) due(now time.Time) []metal.AuditEvent {
 		}
 		if extra := s.seen - noiseRows; extra > 0 {
 			e := s.suppressed
-			e.Source = key
+			if key == "" {
+				e.Source, e.Principal = "", ""
+			}
 			e.Detail = map[string]string{"count": strconv.Itoa(extra), "last_error": e.Detail["error"]}
 			out = append(out, e)
 		}

@@ -189,24 +189,29 @@ func (s *Service) CreateFirstAdmin(ctx context.Context, link secret.Value, n New
 	return u, err
 }
 
-// Users lists all users.
+// Users lists the users that the caller may see: all, or himself.
 func (s *Service) Users(ctx context.Context) (list []metal.User, err error) {
 	err = s.gate.View(ctx, authz.UserView, func(v *gate.Viewing) error {
 		rows, err := v.Users()
 		for _, r := range rows {
-			list = append(list, r.User)
+			if v.Require(store.UserTarget(r.User)) == nil {
+				list = append(list, r.User)
+			}
 		}
 		return err
 	})
 	return list, err
 }
 
-// User returns a user. Kinds: NotFound.
+// User returns a user. Kinds: NotFound, also for one that the caller may not see.
 func (s *Service) User(ctx context.Context, name string) (u metal.User, err error) {
 	err = s.gate.View(ctx, authz.UserView, func(v *gate.Viewing) error {
 		row, err := v.UserByName(name)
+		if err != nil {
+			return err
+		}
 		u = row.User
-		return err
+		return v.Require(store.UserTarget(u))
 	})
 	return u, err
 }

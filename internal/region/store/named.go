@@ -95,3 +95,22 @@ func (t *Tx) DeleteZone(id int64) error {
 	_, err := t.exec("DELETE FROM zones WHERE id = ?", id)
 	return err
 }
+
+// PoolCount is how many machines are in a pool, and how many of these are Ready.
+type PoolCount struct {
+	Pool         int64
+	Total, Ready int
+}
+
+// CountByPool counts the machines that a filter lets through, by pool; empty pools are left out.
+func (v *View) CountByPool(f authz.MachineFilter) ([]PoolCount, error) {
+	cond, args := permitted(f)
+	if cond != "" {
+		cond = " WHERE " + cond
+	}
+	return all(v, func(scan func(...any) error) (c PoolCount, err error) {
+		err = scan(&c.Pool, &c.Total, &c.Ready)
+		return c, err
+	}, "SELECT m.pool_id, COUNT(*), COALESCE(SUM(CASE WHEN m.status = ? THEN 1 ELSE 0 END), 0) FROM machines m"+cond+" GROUP BY m.pool_id",
+		append([]any{int(metal.Ready)}, args...)...)
+}

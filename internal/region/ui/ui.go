@@ -26,6 +26,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region/controllers"
+	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
@@ -38,6 +39,7 @@ import (
 type Config struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
+	Access      *access.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
