@@ -510,7 +510,11 @@ func (a *API) updateMachine(r *request) (any, error) {
 }
 
 func (a *API) acceptMachines(r *request) (any, error) {
-	return a.accept(r, r.list("machines"))
+	ids := r.list("machines")
+	if err := a.Machines.MayAll(r.ctx, authz.MachineCommission, ids); err != nil {
+		return nil, err
+	}
+	return a.accept(r, ids)
 }
 
 func (a *API) accept(r *request, ids []string) (any, error) {
@@ -534,8 +538,8 @@ func (a *API) acceptAll(r *request) (any, error) {
 		return nil, err
 	}
 	var ids []string
-	for _, m := range list {
-		if m.PowerType != "" {
+	for _, m := range list { // those that the caller may accept, of those that he sees
+		if m.PowerType != "" && authz.Decide(authz.From(r.ctx), authz.MachineCommission, store.MachineTarget(m)) == authz.Allow {
 			ids = append(ids, m.SystemID)
 		}
 	}
@@ -601,14 +605,8 @@ func (a *API) release(r *request, id string) (metal.Machine, error) {
 
 func (a *API) releaseMachines(r *request) (any, error) {
 	ids := r.list("machines")
-	// All or nothing on what can be known before: unknown ids are a bad request, as in MAAS.
-	for _, id := range ids {
-		if _, err := a.Machines.Get(r.ctx, id); err != nil {
-			if fault.Is(err, fault.NotFound) {
-				return nil, fault.New(fault.Invalid, "Unknown machine(s): %s.", metal.Printable(id, 64))
-			}
-			return nil, err
-		}
+	if err := a.Machines.MayAll(r.ctx, authz.MachineRelease, ids); err != nil {
+		return nil, err
 	}
 	released := []string{}
 	for _, id := range ids {

@@ -233,6 +233,37 @@ func (s *Service) List(ctx context.Context, q store.MachineQuery) (list []metal.
 	return list, total, err
 }
 
+// MayAll refuses a call on several machines, before it changes any, unless all of them exist for the caller and
+// he may take the action on each. Kinds: Invalid naming those that do not exist for him, Forbidden.
+func (s *Service) MayAll(ctx context.Context, action authz.Action, ids []string) error {
+	return s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+		found := map[string]metal.Machine{}
+		list, err := v.Machines(store.MachineQuery{Filter: authz.Machines(v.Principal(), authz.MachineView), SystemIDs: ids})
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			found[m.SystemID] = m
+		}
+		var unknown []string
+		for _, id := range ids {
+			if _, ok := found[id]; !ok {
+				unknown = append(unknown, metal.Printable(id, 64))
+			}
+		}
+		if len(unknown) > 0 {
+			return fault.New(fault.Invalid, "Unknown machine(s): %s.", strings.Join(unknown, ", "))
+		}
+		for _, m := range list {
+			t := store.MachineTarget(m)
+			if err := authz.Decide(v.Principal(), action, t).Err(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Details is a machine with all that belongs to it.
 type Details struct {
 	metal.Machine
