@@ -55,7 +55,7 @@ func (s *Service) Render(v *store.View, rackID string) (snap metal.RackSnapshot,
 	if len(served) == 0 {
 		return snap, nil
 	}
-	machines, err := v.Machines(store.MachineQuery{Filter: authz.AllMachines})
+	machines, err := v.Machines(store.MachineQuery{Filter: authz.AllMachines, Brief: true})
 	if err != nil {
 		return snap, err
 	}

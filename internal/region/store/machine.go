@@ -11,8 +11,11 @@ import (
 )
 
 const machineCols = `id, system_id, hostname, description, owner, pool_id, zone_id, status, previous_status, locked, architecture, hardware_uuid,
-	cpu_count, cpu_speed, memory, uefi, tpm, hardware, power_type, power_state, power_error, power_checked, power_plain, osystem, distro_series,
-	boot_disk_id, agent_name, error_text, tags, owner_data, rack_id, commissioned, created, updated, deadline, revision`
+	cpu_count, cpu_speed, memory, uefi, tpm, power_type, power_state, power_error, power_checked, power_plain, osystem, distro_series,
+	boot_disk_id, agent_name, error_text, tags, rack_id, commissioned, created, updated, deadline, revision`
+
+// selectMachines reads whole machines, which are in two tables: what is large is apart from what lists look through.
+const selectMachines = "SELECT " + machineCols + ", hardware, owner_data FROM machines m JOIN machine_wide ON machine_id = m.id"
 
 // machineSets is "system_id = ?, hostname = ?, …" for all but id and revision.
 var machineSets = func() string {
@@ -24,9 +27,9 @@ func scanMachine(scan func(...any) error) (m metal.Machine, err error) {
 	var hardware, plain, tags, data string
 	var checked, created, updated, deadline int64
 	err = scan(&m.ID, &m.SystemID, &m.Hostname, &m.Description, &m.Owner, &m.PoolID, &m.ZoneID, &m.Status, &m.PreviousStatus, &m.Locked,
-		&m.Architecture, &m.HardwareUUID, &m.CPUCount, &m.CPUSpeedMHz, &m.MemoryMiB, &m.FirmwareUEFI, &m.TPM, &hardware, &m.PowerType, &m.PowerState,
-		&m.PowerError, &checked, &plain, &m.OSystem, &m.DistroSeries, &m.BootDiskID, &m.AgentName, &m.ErrorText, &tags, &data, &m.RackID,
-		&m.Commissioned, &created, &updated, &deadline, &m.Revision)
+		&m.Architecture, &m.HardwareUUID, &m.CPUCount, &m.CPUSpeedMHz, &m.MemoryMiB, &m.FirmwareUEFI, &m.TPM, &m.PowerType, &m.PowerState,
+		&m.PowerError, &checked, &plain, &m.OSystem, &m.DistroSeries, &m.BootDiskID, &m.AgentName, &m.ErrorText, &tags, &m.RackID,
+		&m.Commissioned, &created, &updated, &deadline, &m.Revision, &hardware, &data)
 	if err != nil {
 		return m, err
 	}
@@ -52,7 +55,7 @@ func MachineTarget(m metal.Machine) authz.Target {
 
 // Machine returns a machine. Kinds: NotFound.
 func (v *View) Machine(systemID string) (metal.Machine, error) {
-	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines WHERE system_id = ?", systemID)
+	return one(v, authz.NounMachine, scanMachine, selectMachines+" WHERE system_id = ?", systemID)
 }
 
 // MachineFor returns a machine that a principal may see. A machine that is hidden from a user is not found, by
@@ -65,12 +68,12 @@ func (v *View) MachineFor(p authz.Principal, systemID string) (metal.Machine, er
 	if cond != "" {
 		cond = " AND " + cond
 	}
-	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines m WHERE m.system_id = ?"+cond, append([]any{systemID}, args...)...)
+	return one(v, authz.NounMachine, scanMachine, selectMachines+" WHERE m.system_id = ?"+cond, append([]any{systemID}, args...)...)
 }
 
 // MachineByMAC returns the machine with an interface of this address. Kinds: NotFound.
 func (v *View) MachineByMAC(mac metal.MAC) (metal.Machine, error) {
-	return one(v, authz.NounMachine, scanMachine, "SELECT "+machineCols+" FROM machines WHERE system_id = (SELECT system_id FROM interfaces WHERE mac = ?)", string(mac))
+	return one(v, authz.NounMachine, scanMachine, selectMachines+" WHERE system_id = (SELECT system_id FROM interfaces WHERE mac = ?)", string(mac))
 }
 
 // HostnameTaken reports whether another machine has the name.
@@ -105,6 +108,8 @@ type MachineQuery struct {
 	IDs       []int64
 	// Text finds machines whose name, MAC, owner or tag contains it.
 	Text string
+	// Brief leaves out hardware and owner data, which are large.
+	Brief bool
 	// NotZones … exclude.
 	NotZones, NotPools, NotTags, NotSystemIDs, NotStatuses, NotOwners []string
 	OrderBy                                                           string // a key of machineOrders; default id
@@ -229,7 +234,7 @@ func (q *MachineQuery) where() (string, []any) {
 	}
 	if q.Text != "" {
 		pat := "%" + like(strings.ToLower(q.Text)) + "%"
-		cond, a := `LOWER(m.hostname) LIKE ? ESCAPE '\' OR LOWER(m.owner) LIKE ? ESCAPE '\' OR LOWER(m.tags) LIKE ? ESCAPE '\'`, []any{pat, pat, pat}
+		cond, a := `m.hostname ILIKE ? ESCAPE '\' OR m.owner ILIKE ? ESCAPE '\' OR m.tags ILIKE ? ESCAPE '\'`, []any{pat, pat, pat}
 		if strings.Trim(strings.ToLower(q.Text), "0123456789abcdef:") == "" { // else it is in no MAC address
 			cond, a = cond+` OR m.system_id IN (SELECT system_id FROM interfaces WHERE mac LIKE ? ESCAPE '\')`, append(a, pat)
 		}
@@ -266,31 +271,44 @@ func like(s string) string {
 
 // Machines lists machines, without what belongs to them.
 func (v *View) Machines(q MachineQuery) ([]metal.Machine, error) {
+	from := selectMachines
+	if q.Brief {
+		from = "SELECT " + machineCols + ", '', '' FROM machines m"
+	}
 	where, args := q.where()
 	if q.Limit == 0 {
-		return all(v, scanMachine, "SELECT "+machineCols+" FROM machines m"+where+q.tail(), args...)
+		return all(v, scanMachine, from+where+q.tail(), args...)
 	}
 	// A page is chosen by id first: sorting ids is cheap, sorting wide rows is not.
-	page := "SELECT m.id FROM machines m" + where + q.tail()
+	page := "SELECT m.id FROM machines m" + q.scan() + where + q.tail()
 	q.Limit, q.Offset = 0, 0
-	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines m WHERE m.id IN ("+page+")"+q.tail(), args...)
+	return all(v, scanMachine, from+" WHERE m.id IN ("+page+")"+q.tail(), args...)
 }
 
 // CountMatching counts the machines that a query selects, whatever its limit.
 func (v *View) CountMatching(q MachineQuery) (n int, err error) {
 	where, args := q.where()
-	err = v.row("SELECT COUNT(*) FROM machines m"+where, args...).Scan(&n)
+	err = v.row("SELECT COUNT(*) FROM machines m"+q.scan()+where, args...).Scan(&n)
 	return n, err
+}
+
+// scan keeps SQLite from indexes for the page of a list, which filters loosely and sorts by any column: a walk through
+// an index costs a look-up for each of most machines, several times as much as reading the table.
+func (q *MachineQuery) scan() string {
+	if q.Brief && q.Limit > 0 && len(q.SystemIDs)+len(q.Hostnames)+len(q.MACs)+len(q.IDs) == 0 {
+		return " NOT INDEXED"
+	}
+	return ""
 }
 
 // OverdueMachines lists the machines whose working status has passed its deadline.
 func (v *View) OverdueMachines(now time.Time) ([]metal.Machine, error) {
-	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines WHERE deadline > 0 AND deadline < ? ORDER BY id LIMIT 1000", micros(now))
+	return all(v, scanMachine, selectMachines+" WHERE deadline > 0 AND deadline < ? ORDER BY id LIMIT 1000", micros(now))
 }
 
 // DueForPowerQuery lists machines with a BMC that was last asked before a moment, the longest ago first.
 func (v *View) DueForPowerQuery(before time.Time, limit int) ([]metal.Machine, error) {
-	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines WHERE power_type NOT IN ('', 'manual') AND power_checked < ? ORDER BY power_checked, id LIMIT ?",
+	return all(v, scanMachine, selectMachines+" WHERE power_type NOT IN ('', 'manual') AND power_checked < ? ORDER BY power_checked, id LIMIT ?",
 		micros(before), limit)
 }
 
@@ -300,9 +318,9 @@ func machineArgs(m metal.Machine) []any {
 		tags = []string{}
 	}
 	return []any{m.SystemID, m.Hostname, m.Description, m.Owner, m.PoolID, m.ZoneID, int(m.Status), int(m.PreviousStatus), bit(m.Locked), m.Architecture,
-		m.HardwareUUID, m.CPUCount, m.CPUSpeedMHz, m.MemoryMiB, bit(m.FirmwareUEFI), m.TPM, toJSON(m.Hardware), m.PowerType, string(m.PowerState),
+		m.HardwareUUID, m.CPUCount, m.CPUSpeedMHz, m.MemoryMiB, bit(m.FirmwareUEFI), m.TPM, m.PowerType, string(m.PowerState),
 		m.PowerError, micros(m.PowerChecked), toJSON(m.PowerParameters), m.OSystem, m.DistroSeries, m.BootDiskID, m.AgentName, m.ErrorText, toJSON(tags),
-		toJSON(m.OwnerData), m.RackID, bit(m.Commissioned), micros(m.Created), micros(m.Updated), micros(m.Deadline)}
+		m.RackID, bit(m.Commissioned), micros(m.Created), micros(m.Updated), micros(m.Deadline)}
 }
 
 // AddMachine inserts a machine and sets its ID. Kinds: Conflict when the host name is taken.
@@ -310,7 +328,11 @@ func (t *Tx) AddMachine(m *metal.Machine) (err error) {
 	t.touch(MachineTarget(*m), true)
 	m.Revision = 1
 	cols := strings.TrimPrefix(machineCols, "id, ")
-	m.ID, err = t.insert("INSERT INTO machines ("+cols+") VALUES ("+marks(35)+")", append(machineArgs(*m), m.Revision)...)
+	args := append(machineArgs(*m), m.Revision)
+	m.ID, err = t.insert("INSERT INTO machines ("+cols+") VALUES ("+marks(len(args))+")", args...)
+	if err == nil {
+		_, err = t.exec("INSERT INTO machine_wide (machine_id, hardware, owner_data) VALUES (?, ?, ?)", m.ID, toJSON(m.Hardware), toJSON(m.OwnerData))
+	}
 	t.know(m.SystemID, true, err)
 	return err
 }
@@ -324,6 +346,10 @@ func (t *Tx) PutMachine(m metal.Machine) error {
 	t.touch(MachineTarget(m), false)
 	_, err := t.exec("UPDATE machines SET "+machineSets+", revision = revision + 1 WHERE id = ?", append(machineArgs(m), m.ID)...)
 	t.know(m.SystemID, true, err)
+	if err == nil { // most changes leave the large ones alone: comparing costs less than writing
+		h, d := toJSON(m.Hardware), toJSON(m.OwnerData)
+		_, err = t.exec("UPDATE machine_wide SET hardware = ?, owner_data = ? WHERE machine_id = ? AND (hardware <> ? OR owner_data <> ?)", h, d, m.ID, h, d)
+	}
 	return err
 }
 

@@ -49,14 +49,18 @@ func (v *View) StaleMachines(q MachineQuery, limit int) ([]metal.Machine, error)
 	} else {
 		where += " AND"
 	}
-	return all(v, scanMachine, "SELECT "+machineCols+" FROM machines WHERE id IN (SELECT m.id FROM machines m"+where+
-		" NOT EXISTS (SELECT 1 FROM machine_texts t WHERE t.machine_id = m.id AND t.revision = m.revision) ORDER BY m.id LIMIT ?) ORDER BY id", append(args, limit)...)
+	return all(v, scanMachine, selectMachines+" WHERE m.id IN (SELECT m.id FROM machines m"+where+
+		" m.text_revision <> m.revision ORDER BY m.id LIMIT ?) ORDER BY m.id", append(args, limit)...)
 }
 
-// PutMachineText keeps a rendered text: an observation, derived from what is stored already.
+// PutMachineText keeps a rendered text: an observation, derived from what is stored already. A text that is older
+// than the one kept, or of a machine that is gone, is dropped.
 func (t *Tx) PutMachineText(id, revision int64, text []byte) error {
-	_, err := t.exec(`INSERT INTO machine_texts (machine_id, revision, text) VALUES (?, ?, ?)
-		ON CONFLICT (machine_id) DO UPDATE SET revision = excluded.revision, text = excluded.text WHERE machine_texts.revision < excluded.revision`,
-		id, revision, string(text))
+	n, err := t.exec("UPDATE machines SET text_revision = ? WHERE id = ? AND text_revision < ? AND revision >= ?", revision, id, revision, revision)
+	if err != nil || n == 0 {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO machine_texts (machine_id, revision, text) VALUES (?, ?, ?)
+		ON CONFLICT (machine_id) DO UPDATE SET revision = excluded.revision, text = excluded.text`, id, revision, string(text))
 	return err
 }

@@ -326,9 +326,14 @@ func one[T any](v *View, noun authz.Noun, scan func(func(...any) error) (T, erro
 	return x, err
 }
 
-// rebind writes "?" as $1, $2 … for PostgreSQL. SQLite keeps "?": with $n its binding is quadratic.
+// rebind writes a statement for an engine: "?" as $1, $2 … for PostgreSQL; SQLite keeps "?", as with $n its binding is
+// quadratic. ILIKE is SQLite's LIKE, and only SQLite can be told not to use an index.
 func rebind(d dialect, q string) string {
-	if d == sqliteDialect || !strings.Contains(q, "?") {
+	if d == sqliteDialect {
+		return strings.ReplaceAll(q, " ILIKE ", " LIKE ")
+	}
+	q = strings.ReplaceAll(q, " NOT INDEXED", "")
+	if !strings.Contains(q, "?") {
 		return q
 	}
 	var b strings.Builder

@@ -627,9 +627,9 @@ func testQuery(d *db) {
 		"memory":           {store.MachineQuery{Filter: all, MinMemory: 4096}, "m1 m2"},
 		"ids":              {store.MachineQuery{Filter: all, IDs: []int64{m3.ID}}, "m3"},
 		"text in name":     {store.MachineQuery{Filter: all, Text: "M2"}, "m2"},
-		"text in owner":    {store.MachineQuery{Filter: all, Text: "bo"}, "m3"},
+		"text in owner":    {store.MachineQuery{Filter: all, Text: "Bo"}, "m3"},
 		"text in mac":      {store.MachineQuery{Filter: all, Text: "00:22"}, "m2"},
-		"text in tag":      {store.MachineQuery{Filter: all, Text: "gpu"}, "m1"},
+		"text in tag":      {store.MachineQuery{Filter: all, Text: "GPU"}, "m1"},
 		"text is literal":  {store.MachineQuery{Filter: all, Text: "%"}, ""},
 		"text underscore":  {store.MachineQuery{Filter: all, Text: "m_"}, ""},
 		"together":         {store.MachineQuery{Filter: all, MinCPU: 4, Statuses: []metal.Status{metal.Allocated}, Zones: []string{"east"}}, "m2"},
@@ -655,6 +655,21 @@ func testQuery(d *db) {
 			}
 			if got := strings.Join(names(list), " "); got != c.want {
 				d.t.Errorf("%s: got %q, want %q", name, got, c.want)
+			}
+			page := c.q // the same as the page of a list, which is read in another way
+			if page.Brief = true; page.Limit == 0 {
+				page.Limit = 100
+			}
+			brief, err := v.Machines(page)
+			if err != nil {
+				return fmt.Errorf("%s, brief: %w", name, err)
+			}
+			for i := range list {
+				list[i].OwnerData, list[i].Hardware = nil, metal.HardwareInfo{}
+			}
+			d.same(brief, list)
+			if n, err := v.CountMatching(page); err != nil || c.q.Limit == 0 && n != len(list) {
+				d.t.Errorf("%s, brief: counted %d, %v", name, n, err)
 			}
 			n, err := v.CountMatching(c.q)
 			if whole := len(strings.Fields(c.want)); c.q.Limit == 0 && n != whole || c.q.Limit > 0 && n != 3 {

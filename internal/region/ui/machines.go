@@ -59,7 +59,7 @@ func (q *request) machines() error {
 	d := machinesData{Statuses: allStatuses, Text: metal.Printable(in.Get("q"), 128), Status: in.Get("status"), Sort: in.Get("sort"), Dir: in.Get("dir")}
 	offset, _ := strconv.Atoi(in.Get("offset"))
 	offset = min(max(0, offset), 1<<30) / pageSize * pageSize
-	query := store.MachineQuery{Text: d.Text, OrderBy: "hostname", Limit: pageSize, Offset: offset, Descending: d.Dir == "desc"}
+	query := store.MachineQuery{Brief: true, Text: d.Text, OrderBy: "hostname", Limit: pageSize, Offset: offset, Descending: d.Dir == "desc"}
 	if i := slices.IndexFunc(machineColumns, func(c column) bool { return c.Key == d.Sort }); i >= 0 && d.Sort != "" {
 		query.OrderBy = d.Sort
 	} else {
