@@ -284,6 +284,9 @@ func Pools(p Principal) PoolSet {
 // OnMachines reports whether an action is one that users take on machines.
 func OnMachines(a Action) bool { return table[a].rule == ruleMachine }
 
+// ForUsers reports whether an action is one that users take, not racks, machines or the system alone.
+func ForUsers(a Action) bool { return table[a].rule != ruleNobody && table[a].rule != ruleAnyone }
+
 // OnPools reports whether an action is one on a pool.
 func OnPools(a Action) bool { return table[a].rule == rulePool }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
@@ -149,7 +150,7 @@ func newEmptyEnv(t *testing.T) *env {
 	if e.is, err = images.New(e.gate, filepath.Join(dir, "images")); err != nil {
 		t.Fatal(err)
 	}
-	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Auth: &web.Auth{Identity: e.ids},
+	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {
 		t.Fatal(err)

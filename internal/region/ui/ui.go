@@ -25,8 +25,8 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
-	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
