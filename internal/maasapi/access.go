@@ -45,7 +45,7 @@ var accessOperations = []Operation{
 	{ID: "role.delete", Handler: "RoleHandler", Method: "DELETE", Path: "/roles/{name}/", Action: authz.RoleEdit, Status: 204, Doc: "Delete a role that nobody holds."},
 
 	{ID: "grants.list", Handler: "GrantsHandler", Method: "GET", Path: "/grants/", Action: authz.AccessView,
-		Params: []Param{opt("user", "Only this user's own and his groups'."), opt("group", "Only this group's."), opt("pool", "Only those that reach this pool."), opt("role", "Only of this role.")},
+		Params:  []Param{opt("user", "Only this user's own and his groups'."), opt("group", "Only this group's."), opt("pool", "Only those that reach this pool."), opt("role", "Only of this role.")},
 		Returns: "a list of grants", Doc: "List who is granted what."},
 	{ID: "grants.create", Handler: "GrantsHandler", Method: "POST", Path: "/grants/", Action: authz.GrantEdit,
 		Params: []Param{opt("user", "Name of the user."), opt("group", "Name of the group, in place of a user."), req("role", "Name of the role."),

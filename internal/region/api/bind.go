@@ -692,7 +692,9 @@ func (a *API) result(r *request) (any, error) {
 }
 
 // pool finds the pool of the path by id or name.
-func (a *API) pool(r *request) (metal.ResourcePool, error) { return a.Machines.Pool(r.ctx, r.path["id"]) }
+func (a *API) pool(r *request) (metal.ResourcePool, error) {
+	return a.Machines.Pool(r.ctx, r.path["id"])
+}
 
 // named reads the name and description of a pool or zone.
 func named(r *request, name, description *string) error {
@@ -726,7 +728,9 @@ func (a *API) updatePool(r *request) (any, error) {
 }
 
 func (a *API) deletePool(r *request) (any, error) {
-	_, err := a.onPool(r, func(id int64) (metal.ResourcePool, error) { return metal.ResourcePool{}, a.Machines.DeletePool(r.ctx, id) })
+	_, err := a.onPool(r, func(id int64) (metal.ResourcePool, error) {
+		return metal.ResourcePool{}, a.Machines.DeletePool(r.ctx, id)
+	})
 	return nil, err
 }
 
