@@ -31,6 +31,7 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.Plain, "listen-plain", "", "plain HTTP, which only redirects (default :5240; off for none)")
 	fs.StringVar(&c.RPC, "listen-rpc", "", "racks (default :5250)")
 	fs.StringVar(&c.PublicHost, "public-host", "", "name or address by which others reach this region")
+	fs.StringVar(&c.BreachedPasswords, "breached-passwords", "", "file of SHA-1 hashes, sorted, of passwords that nobody may choose")
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
 }

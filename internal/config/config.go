@@ -39,6 +39,9 @@ type Region struct {
 	PublicHost string
 	// TrustedProxies are networks in CIDR notation whose forwarding headers are believed. Default: none.
 	TrustedProxies []string
+	// BreachedPasswords is the path of a file of SHA-1 hashes of passwords that nobody may choose, sorted by hash, a line
+	// each, as Have I Been Pwned's. Default: none.
+	BreachedPasswords string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
 }

@@ -51,29 +51,11 @@ var constraints = []Param{
 }
 
 // Operations is the table.
-var Operations = slices.Concat(coreOperations, accessOperations)
+var Operations = slices.Concat(coreOperations, accountOperations, userOperations, accessOperations)
 
 var coreOperations = []Operation{
 	{ID: "version.read", Handler: "VersionHandler", Method: "GET", Path: "/version/", Anonymous: true, Action: authz.PublicView,
 		Returns: "version and capabilities", Doc: "Read the version and the capabilities of this instance."},
-
-	{ID: "account.create_token", Handler: "AccountHandler", Method: "POST", Path: "/account/", Op: "create_authorisation_token", Action: authz.KeyEdit,
-		Params: []Param{opt("name", "Name of the key.")}, Returns: "the new key; its secret is shown this once", Doc: "Create an API key for the current user."},
-	{ID: "account.delete_token", Handler: "AccountHandler", Method: "POST", Path: "/account/", Op: "delete_authorisation_token", Action: authz.KeyEdit,
-		Params: []Param{req("token_key", "The token part of the key.")}, Status: 204, Doc: "Delete an API key of the current user."},
-	{ID: "account.list_tokens", Handler: "AccountHandler", Method: "GET", Path: "/account/", Op: "list_authorisation_tokens", Action: authz.KeyView,
-		Returns: "names and token parts, never secrets", Doc: "List the API keys of the current user."},
-	{ID: "account.update_token", Handler: "AccountHandler", Method: "POST", Path: "/account/", Op: "update_token_name", Action: authz.KeyEdit,
-		Params: []Param{req("token", "The token part of the key, or the key's first two parts."), req("name", "Its new name.")}, Status: 202, Doc: "Rename an API key."},
-
-	{ID: "users.list", Handler: "UsersHandler", Method: "GET", Path: "/users/", Action: authz.UserView, Returns: "a list of users", Doc: "List the users."},
-	{ID: "users.create", Handler: "UsersHandler", Method: "POST", Path: "/users/", Action: authz.UserEdit,
-		Params: []Param{req("username", "Name to log in with."), opt("email", "E-mail address."), {Name: "password", Required: true, Secret: true, Doc: "Password of at least 12 characters."},
-			opt("is_superuser", "1 for an administrator, 0 for a user.")}, Returns: "the user", Doc: "Create a user."},
-	{ID: "users.whoami", Handler: "UsersHandler", Method: "GET", Path: "/users/", Op: "whoami", Action: authz.UserView, Returns: "the current user", Doc: "Read who is logged in."},
-	{ID: "user.read", Handler: "UserHandler", Method: "GET", Path: "/users/{username}/", Action: authz.UserView, Returns: "the user", Doc: "Read a user."},
-	{ID: "user.delete", Handler: "UserHandler", Method: "DELETE", Path: "/users/{username}/", Action: authz.UserEdit, Status: 204, Compat: []string{"transfer_resources_to"},
-		Doc: "Delete a user who owns no machine."},
 
 	{ID: "maas.get_config", Handler: "MaasHandler", Method: "GET", Path: "/maas/", Op: "get_config", Action: authz.SettingView,
 		Params: []Param{req("name", "Name of the setting.")}, Returns: "its value", Doc: "Read a setting of the site."},

@@ -2,7 +2,9 @@ package metal
 
 import (
 	"net/mail"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,8 +62,8 @@ const MinPasswordLength = 12
 // MaxPasswordLength bounds the work of hashing, in bytes.
 const MaxPasswordLength = 1024
 
-// ValidateUser checks a user's name, e-mail address and new password. Kinds: Invalid.
-func ValidateUser(name, email, password string) error {
+// ValidateUser checks a user's name and e-mail address.
+func ValidateUser(name, email string) fault.Fields {
 	bad := fault.Fields{}
 	if name == "" {
 		bad.Add("username", "This field is required.")
@@ -69,12 +71,11 @@ func ValidateUser(name, email, password string) error {
 		bad.Add("username", "Use letters, digits and @ . + - _ only, at most 150 characters.")
 	}
 	if email != "" {
-		if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
+		if a, err := mail.ParseAddress(email); err != nil || a.Address != email || len(email) > 254 {
 			bad.Add("email", "Enter a valid email address.")
 		}
 	}
-	bad.AddErr("password", ValidatePassword(password))
-	return bad.Err()
+	return bad
 }
 
 // ValidatePassword checks a new password's length. Kinds: Invalid without a field.
@@ -97,7 +98,21 @@ type APIKey struct {
 	TokenKey    string
 	SecretHash  string // SHA-256 of the token secret, hex
 	Created     time.Time
-	LastUsed    time.Time
+	LastUsed    time.Time // to the minute
+	LastAddress string    // where it was used last
+	Expires     time.Time // zero: never
+	ReadOnly    bool
+	Pools       []int64        // it works in these resource pools only; none given: in all of the user's
+	Networks    []netip.Prefix // it works from these networks only; none given: from everywhere
+}
+
+// From reports whether the key works from an address.
+func (k APIKey) From(address string) bool {
+	if len(k.Networks) == 0 {
+		return true
+	}
+	a, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(k.Networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
 }
 
 // Session is a browser's login. Only the hash of its cookie is stored.
@@ -106,9 +121,34 @@ type Session struct {
 	UserID   int64
 	Epoch    int64 // the user's epoch at login
 	Address  string
+	Agent    string // what the browser says of itself
+	Factor   string // kind of the second factor that was shown at login; empty for none
 	Created  time.Time
-	LastSeen time.Time
+	LastSeen time.Time // to the minute
 	Expires  time.Time
+}
+
+// ID names a session to its user. It is no secret: the cookie does not follow from its hash.
+func (s Session) ID() string { return s.Hash[:min(len(s.Hash), 16)] }
+
+// The kinds of second factors.
+const (
+	FactorTOTP     = "totp"     // codes of an authenticator app
+	FactorPasskey  = "passkey"  // WebAuthn
+	FactorRecovery = "recovery" // one of the codes kept for an emergency
+)
+
+// Factor is something besides the password that a user shows at login.
+type Factor struct {
+	ID         int64
+	UserID     int64
+	Kind       string
+	Name       string
+	Credential string // passkeys: the credential's id, base64url; unique
+	Data       string // passkeys: the public key and its state, JSON
+	LastStep   int64  // TOTP: the time step of the last code, none of which is taken twice
+	Created    time.Time
+	LastUsed   time.Time
 }
 
 // SSHKey is a user's public key, placed on machines that he deploys.

@@ -63,7 +63,7 @@ func (c *company) person(name string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if c.keys[name], err = c.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), "test"); err != nil {
+	if c.keys[name], err = c.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), identity.NewKey{Name: "test"}); err != nil {
 		c.t.Fatal(err)
 	}
 }

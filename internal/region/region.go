@@ -30,6 +30,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/passwords"
 	"github.com/metalward/metalward/internal/region/rackrpc"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
@@ -82,6 +83,11 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	if cfg.BreachedPasswords != "" {
+		if err := passwords.CheckFile(cfg.BreachedPasswords); err != nil {
+			return nil, fmt.Errorf("cannot use the list of breached passwords: %w", err)
+		}
+	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
@@ -133,7 +139,12 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.WriteFile(filepath.Join(cfg.StateDir, "ca.pem"), here.Web.PEM(), 0o600); err != nil {
 		return nil, err
 	}
-	idn = identity.New(r.Gate, o.Now)
+	if !o.Offline {
+		if err := r.listen(cfg); err != nil {
+			return nil, err
+		}
+	}
+	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL})
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
 	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
 	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
@@ -145,9 +156,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		MetadataPort: uint16(cfg.MetadataPort)})
 	if o.Offline {
 		return r, nil
-	}
-	if err := r.listen(cfg); err != nil {
-		return nil, err
 	}
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)

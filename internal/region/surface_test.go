@@ -53,7 +53,7 @@ func newSurface(t *testing.T) *surface {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.keys[name], err = r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), "test"); err != nil {
+		if s.keys[name], err = r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), identity.NewKey{Name: "test"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -71,7 +71,7 @@ func (s *site) admin(b testing.TB) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if s.key, err = s.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Rights: authz.Everything()}), "bench"); err != nil {
+	if s.key, err = s.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: u.Name, UserID: u.ID, Rights: authz.Everything()}), identity.NewKey{Name: "bench"}); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -14,10 +14,8 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
-	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/store"
-	"github.com/metalward/metalward/internal/secret"
 )
 
 var capabilities = []string{"networks-management", "static-ipaddresses", "ipv6-deployment-ubuntu", "devices-management", "storage-deployment-ubuntu",
@@ -28,8 +26,10 @@ const MAASVersion = "3.7.0"
 
 // bind gives every row of the table its handler.
 func (a *API) bind() map[string]handler {
-	all := a.bindAccess()
-	maps.Copy(all, a.bindCore())
+	all := a.bindCore()
+	maps.Copy(all, a.bindAccount())
+	maps.Copy(all, a.bindUsers())
+	maps.Copy(all, a.bindAccess())
 	return all
 }
 
@@ -38,21 +38,6 @@ func (a *API) bindCore() map[string]handler {
 		"version.read": func(*request) (any, error) {
 			return map[string]any{"version": MAASVersion, "subversion": "metalward-" + a.Version, "capabilities": capabilities}, nil
 		},
-		"account.create_token": a.createToken,
-		"account.delete_token": func(r *request) (any, error) { return nil, a.Identity.DeleteKey(r.ctx, r.form.Get("token_key")) },
-		"account.list_tokens":  a.listTokens,
-		"account.update_token": a.updateToken,
-		"users.list":           a.listUsers,
-		"users.create":         a.createUser,
-		"users.whoami": func(r *request) (any, error) {
-			u, err := a.Identity.User(r.ctx, authz.From(r.ctx).Name)
-			return userJSON(u), err
-		},
-		"user.read": func(r *request) (any, error) {
-			u, err := a.Identity.User(r.ctx, r.path["username"])
-			return userJSON(u), err
-		},
-		"user.delete":     func(r *request) (any, error) { return nil, a.Identity.DeleteUser(r.ctx, r.path["username"]) },
 		"maas.get_config": a.getConfig,
 		"maas.set_config": a.setConfig,
 
@@ -245,52 +230,6 @@ func (a *API) onMachine(fn func(*request, string) (metal.Machine, error)) handle
 		}
 		return a.rendered(r.ctx, m.SystemID)
 	}
-}
-
-func keyJSON(k identity.KeySecret) any {
-	return map[string]string{"consumer_key": k.ConsumerKey, "token_key": k.TokenKey, "token_secret": k.Secret.RevealString(), "name": k.Name}
-}
-
-func (a *API) createToken(r *request) (any, error) {
-	k, err := a.Identity.CreateKey(r.ctx, r.form.Get("name"))
-	if err != nil {
-		return nil, err
-	}
-	r.w.Header().Set("Cache-Control", "no-store")
-	return keyJSON(k), nil
-}
-
-func (a *API) listTokens(r *request) (any, error) {
-	keys, err := a.Identity.Keys(r.ctx)
-	return each(keys, func(k metal.APIKey) map[string]string {
-		return map[string]string{"name": k.Name, "token": k.ConsumerKey + ":" + k.TokenKey + ":"}
-	}), err
-}
-
-func (a *API) updateToken(r *request) (any, error) {
-	token := r.form.Get("token")
-	if parts := strings.Split(token, ":"); len(parts) > 1 {
-		token = parts[1]
-	}
-	if err := a.Identity.RenameKey(r.ctx, token, r.form.Get("name")); err != nil {
-		return nil, err
-	}
-	return text{http.StatusAccepted, "Accepted"}, nil
-}
-
-func (a *API) listUsers(r *request) (any, error) {
-	users, err := a.Identity.Users(r.ctx)
-	return each(users, userJSON), err
-}
-
-func (a *API) createUser(r *request) (any, error) {
-	super := r.form.Get("is_superuser")
-	if super != "" && super != "0" && super != "1" {
-		return nil, fault.Field("is_superuser", "Send 0 or 1.")
-	}
-	u, err := a.Identity.CreateUser(r.ctx, identity.NewUser{Name: r.form.Get("username"), Email: r.form.Get("email"),
-		Password: secret.FromString(r.form.Get("password")), Admin: super == "1"})
-	return userJSON(u), err
 }
 
 func (a *API) getConfig(r *request) (any, error) {

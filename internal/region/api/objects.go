@@ -43,16 +43,6 @@ func mailTime(t time.Time) any {
 	return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0000")
 }
 
-func userJSON(u metal.User) any {
-	return struct {
-		Username    string `json:"username"`
-		Email       string `json:"email"`
-		IsLocal     bool   `json:"is_local"`
-		IsSuperuser bool   `json:"is_superuser"`
-		URI         string `json:"resource_uri"`
-	}{u.Name, u.Email, true, u.Admin, uri("/users/%s/", u.Name)}
-}
-
 type namedJSON struct {
 	ID          int64  `json:"id"`
 	Name        string `json:"name"`

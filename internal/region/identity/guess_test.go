@@ -122,7 +122,7 @@ func TestUnknownUsers(t *testing.T) {
 // TestWrongTokens slows wrong API keys and links down, and nobody elsewhere.
 func TestWrongTokens(t *testing.T) {
 	c, clock := newCore(t)
-	k, err := c.Identity.CreateKey(c.User(t, "alice", false), "k")
+	k, err := c.Identity.CreateKey(c.User(t, "alice", false), identity.NewKey{Name: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}

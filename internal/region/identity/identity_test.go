@@ -83,7 +83,8 @@ func set(t testing.TB, c *regiontest.Core, name string, value int) {
 }
 
 func login(c *regiontest.Core, source, name, word string) (secret.Value, error) {
-	return c.Identity.Login(from(source), name, secret.FromString(word))
+	e, err := c.Identity.Login(from(source), name, secret.FromString(word))
+	return e.Cookie, err
 }
 
 // TestFirstLink makes the first administrator once, within half an hour, and the last link only.
@@ -234,7 +235,7 @@ func TestSession(t *testing.T) {
 func TestKeys(t *testing.T) {
 	c, _ := newCore(t)
 	alice, bob := c.User(t, "alice", false), c.User(t, "bob", false)
-	k, err := c.Identity.CreateKey(alice, "")
+	k, err := c.Identity.CreateKey(alice, identity.NewKey{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestNoSecretInTheFile(t *testing.T) {
 	if _, err := login(c, "192.0.2.1", "alice", "canary-wrong-word"); err == nil {
 		t.Fatal("a wrong password works")
 	}
-	key, err := c.Identity.CreateKey(admin, "k")
+	key, err := c.Identity.CreateKey(admin, identity.NewKey{Name: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,36 +26,35 @@ const (
 	maxNonces      = 1 << 20           // remembered at once; more in a window and further calls are refused
 )
 
-// parseOAuth reads an Authorization header, or the same fields of a query or form. It returns false when
-// there is none of them. Kinds: Unauthenticated, or Invalid for a timestamp that is no number.
-func parseOAuth(header string, values url.Values) (oauth, bool, error) {
-	fields := map[string]string{}
-	if scheme, rest, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "OAuth") {
-		if len(header) > maxOAuthHeader {
-			return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the header is too long.")
+// complete are the fields of a signature, without which it is none.
+var complete = []string{"oauth_consumer_key", "oauth_token", "oauth_signature", "oauth_signature_method", "oauth_timestamp", "oauth_nonce"}
+
+// parseOAuth reads an Authorization header, or the same fields of a query or form: the first of them that has all
+// fields, as MAAS does. It returns false when there are none. Kinds: Unauthenticated, or Invalid for a timestamp that
+// is no number.
+func parseOAuth(header string, values ...url.Values) (oauth, bool, error) {
+	fields, err := headerFields(header)
+	if err != nil {
+		return oauth{}, true, err
+	}
+	for _, v := range values {
+		if !slices.ContainsFunc(complete, func(key string) bool { return fields[key] == "" }) {
+			break
 		}
-		for part := range strings.SplitSeq(rest, ",") {
-			key, quoted, ok := strings.Cut(strings.TrimSpace(part), "=")
-			if !ok {
-				continue
-			}
-			value, err := url.PathUnescape(strings.Trim(quoted, `"`))
-			if _, double := fields[key]; err != nil || double {
-				return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: malformed field %.40q.", key)
-			}
-			fields[key] = value
-		}
-	} else {
-		for key, list := range values {
+		sent := map[string]string{}
+		for key, list := range v {
 			if strings.HasPrefix(key, "oauth_") && len(list) == 1 {
-				fields[key] = list[0]
+				sent[key] = list[0]
 			}
 		}
-		if len(fields) == 0 {
-			return oauth{}, false, nil
+		if len(fields) == 0 || !slices.ContainsFunc(complete, func(key string) bool { return sent[key] == "" }) {
+			fields = sent
 		}
 	}
-	for _, key := range []string{"oauth_consumer_key", "oauth_token", "oauth_signature", "oauth_signature_method", "oauth_timestamp", "oauth_nonce"} {
+	if len(fields) == 0 {
+		return oauth{}, false, nil
+	}
+	for _, key := range complete {
 		if fields[key] == "" {
 			return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: missing %s.", key)
 		}
@@ -80,6 +80,30 @@ func parseOAuth(header string, values url.Values) (oauth, bool, error) {
 		return oauth{}, true, fault.New(fault.Unauthenticated, "Authorization Error: the nonce is too long.")
 	}
 	return oauth{fields["oauth_consumer_key"], fields["oauth_token"], tokenSecret, fields["oauth_nonce"], time.Unix(seconds, 0)}, true, nil
+}
+
+// headerFields reads the fields of an Authorization header; none of one with another scheme.
+func headerFields(header string) (map[string]string, error) {
+	scheme, rest, ok := strings.Cut(header, " ")
+	if !ok || !strings.EqualFold(scheme, "OAuth") {
+		return nil, nil
+	}
+	if len(header) > maxOAuthHeader {
+		return nil, fault.New(fault.Unauthenticated, "Authorization Error: the header is too long.")
+	}
+	fields := map[string]string{}
+	for part := range strings.SplitSeq(rest, ",") {
+		key, quoted, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok {
+			continue
+		}
+		value, err := url.PathUnescape(strings.Trim(quoted, `"`))
+		if _, double := fields[key]; err != nil || double {
+			return nil, fault.New(fault.Unauthenticated, "Authorization Error: malformed field %.40q.", key)
+		}
+		fields[key] = value
+	}
+	return fields, nil
 }
 
 // nonces remembers the nonces of a timestamp's whole life, futureWindow and pastWindow, per token, in three

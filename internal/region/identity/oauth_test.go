@@ -32,7 +32,7 @@ func header(v url.Values) string {
 // TestOAuthForms accepts a signature in the forms that MAAS's clients write it.
 func TestOAuthForms(t *testing.T) {
 	c, _ := newCore(t)
-	k, err := c.Identity.CreateKey(c.User(t, "alice", false), "k")
+	k, err := c.Identity.CreateKey(c.User(t, "alice", false), identity.NewKey{Name: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestOAuthForms(t *testing.T) {
 // TestOAuthRefused says why, in the words that clients know.
 func TestOAuthRefused(t *testing.T) {
 	c, clock := newCore(t)
-	k, err := c.Identity.CreateKey(c.User(t, "alice", false), "k")
+	k, err := c.Identity.CreateKey(c.User(t, "alice", false), identity.NewKey{Name: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestOAuthReplay(t *testing.T) {
 	c, clock := newCore(t)
 	var keys []identity.KeySecret
 	for _, name := range []string{"alice", "bob"} {
-		k, err := c.Identity.CreateKey(c.User(t, name, false), "k")
+		k, err := c.Identity.CreateKey(c.User(t, name, false), identity.NewKey{Name: "k"})
 		if err != nil {
 			t.Fatal(err)
 		}

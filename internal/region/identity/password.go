@@ -54,6 +54,11 @@ const dummy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAA
 // leave gives back the slot that enter took.
 func (h *hasher) leave() { <-h.slots }
 
+// current reports whether a hash has the parameters of new ones.
+func current(encoded string) bool {
+	return strings.HasPrefix(encoded, fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemoryKiB, argonTime, argonThreads))
+}
+
 // check reports whether the password has the hash. The caller holds a slot.
 func (h *hasher) check(encoded string, password secret.Value) bool {
 	var version int

@@ -122,7 +122,7 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 	}})
 	c.Site, err = site.Load(ctx, c.Gate, c.Keys, now())
 	must(err)
-	c.Identity = identity.New(c.Gate, now)
+	c.Identity = identity.New(identity.Config{Gate: c.Gate, Now: now, Keys: c.Keys, Origin: "https://region.example:5443"})
 	c.Networks = networks.New(c.Gate, now, Silent, c.Site.Machines.PEM())
 	c.Controllers = controllers.New(controllers.Config{Gate: c.Gate, Site: c.Site, Shared: c.Shared, Network: c.Networks, Now: now, Log: Silent, Joined: c.Networks.Joined})
 	c.Networks.SetRacks(c.Controllers)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/secret"
@@ -106,7 +107,7 @@ func TestNothingWithoutTheRootKey(t *testing.T) {
 	if needed {
 		t.Log("no administrator: the link is searched for, too")
 	}
-	key, err := c.Identity.CreateKey(c.User(t, "alice", false), "k")
+	key, err := c.Identity.CreateKey(c.User(t, "alice", false), identity.NewKey{Name: "k"})
 	if err != nil {
 		t.Fatal(err)
 	}

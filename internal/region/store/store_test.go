@@ -110,7 +110,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 
 // suites is the store's contract, run on each engine.
 var suites = map[string]func(*db){
-	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "groups": testGroups, "roles": testRoles, "grants": testGrants, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
+	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "groups": testGroups, "roles": testRoles, "grants": testGrants, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback,
@@ -296,19 +296,6 @@ func testUsers(d *db) {
 		}
 		return err
 	})
-
-	d.do(func(tx *store.Tx) error { return tx.PutFirstLink("l1", t0) })
-	d.do(func(tx *store.Tx) error { return tx.PutFirstLink("l2", t0.Add(time.Hour)) })
-	for hash, want := range map[string]bool{"l1": false, "l2": true} {
-		d.view(func(v *store.View) error {
-			at, ok, err := v.FirstLink(hash)
-			if ok != want || ok && !at.Equal(t0.Add(time.Hour)) {
-				d.t.Errorf("link %s: got %v %v, want %v", hash, at, ok, want)
-			}
-			return err
-		})
-	}
-	d.do(func(tx *store.Tx) error { return tx.PutFirstLink("", time.Time{}) })
 
 	d.machine("owned", func(m *metal.Machine) { m.Owner = "alice" })
 	if n := read(d, func(v *store.View) (int, error) { return v.CountOwned("alice") }); n != 1 {
@@ -1084,7 +1071,7 @@ func testTouches(d *db) {
 	moved := m
 	moved.PoolID, moved.Owner = alpha.ID, "bob"
 	user := one(authz.NounUser, authz.ID(u.ID)) + " owner alice"
-	k, ssh := metal.APIKey{UserID: u.ID, TokenKey: "t"}, metal.SSHKey{UserID: u.ID, Key: "k"}
+	k, ssh, factor := metal.APIKey{UserID: u.ID, TokenKey: "t"}, metal.SSHKey{UserID: u.ID, Key: "k"}, metal.Factor{Kind: metal.FactorTOTP}
 	pool, zone := metal.ResourcePool{Name: "p2"}, metal.Zone{Name: "z2"}
 	newUser, newFabric := store.UserRow{User: metal.User{Name: "n"}}, metal.Fabric{Name: "nf"}
 	newVLAN, newSub := metal.VLAN{FabricID: f.ID, VID: 6}, metal.Subnet{VLANID: v.ID, CIDR: netip.MustParsePrefix("10.1.0.0/24")}
@@ -1111,7 +1098,17 @@ func testTouches(d *db) {
 		{"DeleteSession", func(t *store.Tx) error { return t.DeleteSession(u.User, "h") }, func() []string { return []string{user} }},
 		{"AddSSHKey", func(t *store.Tx) error { return t.AddSSHKey(u.User, &ssh) }, func() []string { return []string{user} }},
 		{"DeleteSSHKey", func(t *store.Tx) error { _, err := t.DeleteSSHKey(u.User, ssh.ID); return err }, func() []string { return []string{user} }},
-		{"PutFirstLink", func(t *store.Tx) error { return t.PutFirstLink("l", t0) }, func() []string { return []string{"user: new"} }},
+		{"DeleteSessions", func(t *store.Tx) error { return t.DeleteSessions(u.User, "") }, func() []string { return []string{user} }},
+		{"SeeAPIKey", func(t *store.Tx) error { return t.SeeAPIKey(k.ID, "10.0.0.1", t0) }, func() []string { return nil }},
+		{"PutLink for the first administrator", func(t *store.Tx) error { return t.PutLink(metal.User{}, "l", t0) }, func() []string { return []string{"user: new"} }},
+		{"PutLink", func(t *store.Tx) error { return t.PutLink(u.User, "l2", t0) }, func() []string { return []string{user} }},
+		{"AddFactor", func(t *store.Tx) error { return t.AddFactor(u.User, &factor) }, func() []string { return []string{user} }},
+		{"UseFactor", func(t *store.Tx) error { return t.UseFactor(u.User, factor) }, func() []string { return []string{user} }},
+		{"DeleteFactor", func(t *store.Tx) error { _, err := t.DeleteFactor(u.User, factor.ID); return err }, func() []string { return []string{user} }},
+		{"PutRecoveryCodes", func(t *store.Tx) error { return t.PutRecoveryCodes(u.User, []string{"h"}) }, func() []string { return []string{user} }},
+		{"SpendRecoveryCode", func(t *store.Tx) error { _, err := t.SpendRecoveryCode(u.User, "h"); return err }, func() []string { return []string{user} }},
+		{"PutStep", func(t *store.Tx) error { return t.PutStep(u.User, store.Step{Hash: "h"}, t0) }, func() []string { return []string{user} }},
+		{"DeleteStep", func(t *store.Tx) error { _, err := t.DeleteStep(u.User, "h"); return err }, func() []string { return []string{user} }},
 		{"DeleteUser", func(t *store.Tx) error { return t.DeleteUser(newUser.User) }, func() []string { return []string{one(authz.NounUser, authz.ID(newUser.ID)) + " owner n"} }},
 		{"AddGroup", func(t *store.Tx) error { return t.AddGroup(&group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID)) + " new"} }},
 		{"PutGroup", func(t *store.Tx) error { return t.PutGroup(group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},

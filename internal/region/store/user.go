@@ -1,8 +1,6 @@
 package store
 
 import (
-	"time"
-
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/metal"
 )
@@ -72,85 +70,6 @@ func (v *View) CountOwned(name string) (n int, err error) {
 	return n, err
 }
 
-const keyCols = "id, user_id, name, consumer_key, token_key, secret_hash, created, last_used"
-
-func scanKey(scan func(...any) error) (k metal.APIKey, err error) {
-	var created, used int64
-	err = scan(&k.ID, &k.UserID, &k.Name, &k.ConsumerKey, &k.TokenKey, &k.SecretHash, &created, &used)
-	k.Created, k.LastUsed = fromMicros(created), fromMicros(used)
-	return k, err
-}
-
-// APIKeys lists a user's keys in order of creation.
-func (v *View) APIKeys(userID int64) ([]metal.APIKey, error) {
-	return all(v, scanKey, "SELECT "+keyCols+" FROM api_keys WHERE user_id = ? ORDER BY id", userID)
-}
-
-// APIKeyByToken returns a key by its token part. Kinds: NotFound.
-func (v *View) APIKeyByToken(token string) (metal.APIKey, error) {
-	return one(v, authz.NounUser, scanKey, "SELECT "+keyCols+" FROM api_keys WHERE token_key = ?", token)
-}
-
-// AddAPIKey inserts a key of a user and sets its ID.
-func (t *Tx) AddAPIKey(u metal.User, k *metal.APIKey) (err error) {
-	t.touch(UserTarget(u), false)
-	k.ID, err = t.insert("INSERT INTO api_keys (user_id, name, consumer_key, token_key, secret_hash, created, last_used) VALUES (?, ?, ?, ?, ?, ?, 0)",
-		u.ID, k.Name, k.ConsumerKey, k.TokenKey, k.SecretHash, micros(k.Created))
-	return err
-}
-
-// RenameAPIKey changes a key's name.
-func (t *Tx) RenameAPIKey(u metal.User, id int64, name string) error {
-	t.touch(UserTarget(u), false)
-	_, err := t.exec("UPDATE api_keys SET name = ? WHERE id = ? AND user_id = ?", name, id, u.ID)
-	return err
-}
-
-// DeleteAPIKey deletes a user's key.
-func (t *Tx) DeleteAPIKey(u metal.User, id int64) error {
-	t.touch(UserTarget(u), false)
-	_, err := t.exec("DELETE FROM api_keys WHERE id = ? AND user_id = ?", id, u.ID)
-	return err
-}
-
-const sessionCols = "hash, user_id, epoch, address, created, last_seen, expires"
-
-func scanSession(scan func(...any) error) (s metal.Session, err error) {
-	var created, seen, expires int64
-	err = scan(&s.Hash, &s.UserID, &s.Epoch, &s.Address, &created, &seen, &expires)
-	s.Created, s.LastSeen, s.Expires = fromMicros(created), fromMicros(seen), fromMicros(expires)
-	return s, err
-}
-
-// Session returns a session by the hash of its cookie. Kinds: NotFound.
-func (v *View) Session(hash string) (metal.Session, error) {
-	return one(v, authz.NounUser, scanSession, "SELECT "+sessionCols+" FROM sessions WHERE hash = ?", hash)
-}
-
-// AddSession inserts a session and drops the ones that ended.
-func (t *Tx) AddSession(u metal.User, s metal.Session) error {
-	t.touch(UserTarget(u), false)
-	if _, err := t.exec("DELETE FROM sessions WHERE expires < ?", micros(s.Created)); err != nil {
-		return err
-	}
-	_, err := t.exec("INSERT INTO sessions ("+sessionCols+") VALUES (?, ?, ?, ?, ?, ?, ?)",
-		s.Hash, s.UserID, s.Epoch, s.Address, micros(s.Created), micros(s.LastSeen), micros(s.Expires))
-	return err
-}
-
-// SeeSession notes a session's last request: an observation.
-func (t *Tx) SeeSession(hash string, now time.Time) error {
-	_, err := t.exec("UPDATE sessions SET last_seen = ? WHERE hash = ?", micros(now), hash)
-	return err
-}
-
-// DeleteSession ends a session.
-func (t *Tx) DeleteSession(u metal.User, hash string) error {
-	t.touch(UserTarget(u), false)
-	_, err := t.exec("DELETE FROM sessions WHERE hash = ? AND user_id = ?", hash, u.ID)
-	return err
-}
-
 func scanSSHKey(scan func(...any) error) (k metal.SSHKey, err error) {
 	err = scan(&k.ID, &k.UserID, &k.Key)
 	return k, err
@@ -182,23 +101,3 @@ func (t *Tx) DeleteSSHKey(u metal.User, id int64) (bool, error) {
 
 // NewUserTarget is what Require is asked when a user is about to be created.
 var NewUserTarget = authz.Target{Noun: authz.NounUser}
-
-// FirstLink returns when the first-administrator link of a hash expires; false when there is none.
-func (v *View) FirstLink(hash string) (time.Time, bool, error) {
-	links, err := all(v, func(scan func(...any) error) (n int64, err error) { err = scan(&n); return n, err },
-		"SELECT expires FROM first_links WHERE hash = ?", hash)
-	if err != nil || len(links) == 0 {
-		return time.Time{}, false, err
-	}
-	return fromMicros(links[0]), true, nil
-}
-
-// PutFirstLink replaces all first-administrator links by one; an empty hash leaves none.
-func (t *Tx) PutFirstLink(hash string, expires time.Time) error {
-	t.touch(authz.Target{Noun: authz.NounUser}, true)
-	if _, err := t.exec("DELETE FROM first_links"); err != nil || hash == "" {
-		return err
-	}
-	_, err := t.exec("INSERT INTO first_links (hash, expires) VALUES (?, ?)", hash, micros(expires))
-	return err
-}

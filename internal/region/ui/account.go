@@ -1,13 +1,14 @@
 package ui
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -15,15 +16,27 @@ import (
 type accountData struct {
 	Keys     []metal.APIKey
 	SSHKeys  []metal.SSHKey
+	Pools    []metal.ResourcePool
+	Sessions []metal.Session
+	Current  string // id of this browser's session
 	NewKey   string // a key just made, the only time that it is shown
-	Password bool   // may change the password here
 }
 
 func (q *request) accountData() (d accountData, err error) {
 	if d.Keys, err = q.ui.Identity.Keys(q.http.Context()); err != nil {
 		return d, err
 	}
-	d.Password = authz.May(q.who, authz.UserEdit)
+	err = q.ui.Gate.View(q.http.Context(), authz.PoolView, func(v *gate.Viewing) (err error) {
+		d.Pools, err = v.PoolsIn(authz.Pools(v.Principal()))
+		return err
+	})
+	if err != nil && !fault.Is(err, fault.Forbidden) { // who sees no pools has keys all the same
+		return d, err
+	}
+	if d.Sessions, err = q.ui.Identity.Sessions(q.http.Context()); err != nil {
+		return d, err
+	}
+	d.Current = metal.Session{Hash: q.cookie().Hash()}.ID()
 	d.SSHKeys, err = q.ui.Identity.SSHKeys(q.http.Context())
 	return d, err
 }
@@ -34,6 +47,16 @@ func (q *request) account() error {
 		return err
 	}
 	return q.show("account", "Account", d)
+}
+
+// PoolName is the name of a pool of a key; its number when the reader cannot see it any more.
+func (d accountData) PoolName(id int64) string {
+	for _, p := range d.Pools {
+		if p.ID == id {
+			return p.Name
+		}
+	}
+	return strconv.FormatInt(id, 10)
 }
 
 // accountDone ends a change of one's own things.
@@ -50,7 +73,24 @@ func (q *request) accountDone(err error, notice string) error {
 
 // createKey answers with the key itself instead of a redirect: it is nowhere to be read again.
 func (q *request) createKey() error {
-	k, err := q.ui.Identity.CreateKey(q.http.Context(), q.get("name"))
+	n := identity.NewKey{Name: q.get("name"), ReadOnly: q.form.Has("read_only")}
+	var err error
+	if days := q.get("days"); days != "" {
+		if n.Days, err = strconv.Atoi(days); err != nil {
+			return q.accountDone(fault.Field("days", "Enter a whole number."), "")
+		}
+	}
+	for _, text := range q.form["pools"] {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return q.accountDone(fault.Field("pools", "Choose pools of the list."), "")
+		}
+		n.Pools = append(n.Pools, id)
+	}
+	if n.Networks, err = identity.ParseNetworks(q.form.Get("networks")); err != nil {
+		return q.accountDone(err, "")
+	}
+	k, err := q.ui.Identity.CreateKey(q.http.Context(), n)
 	if err != nil {
 		return q.accountDone(err, "")
 	}
@@ -76,86 +116,32 @@ func (q *request) deleteSSHKey() error {
 	return q.accountDone(q.ui.Identity.DeleteSSHKey(q.http.Context(), id), "deleted")
 }
 
-// changePassword asks for the current password, so that an unattended browser does not give the account away.
-// All sessions end; this browser gets a new one.
+// changePassword gives this browser's session a new cookie; all others end.
 func (q *request) changePassword() error {
-	ctx, fresh := q.http.Context(), secret.FromString(q.form.Get("password"))
-	if q.form.Get("password") != q.form.Get("again") {
+	if q.form.Get("new_password") != q.form.Get("again") {
 		return q.accountDone(fault.Field("again", "The two passwords differ."), "")
 	}
-	if _, err := q.ui.Identity.Login(ctx, q.who.Name, secret.FromString(q.form.Get("current"))); err != nil {
-		if fault.Is(err, fault.Unauthenticated) {
-			err = fault.Field("current", "This is not your current password.")
-		}
+	fresh, err := q.ui.Identity.ChangePassword(q.http.Context(), secret.FromString(q.form.Get("old_password")), secret.FromString(q.form.Get("new_password")), q.cookie())
+	if err != nil {
 		return q.accountDone(err, "")
 	}
-	if err := q.ui.Identity.SetPassword(ctx, q.who.Name, fresh); err != nil {
-		return q.accountDone(err, "")
-	}
-	return q.enter(q.who.Name, fresh, "/account?notice=password")
+	web.SetCookie(q.w, fresh)
+	return q.redirect("/account", "password")
 }
 
-// usersData is the page of all users, or of one.
-type usersData struct {
-	Users []metal.User
-	User  metal.User
-	Self  bool
-}
-
-func (q *request) usersAgain(cause error) error {
-	list, err := q.ui.Identity.Users(q.http.Context())
+// cookie is the secret of this browser's session; empty when it has none.
+func (q *request) cookie() secret.Value {
+	c, err := q.http.Cookie(web.CookieName)
 	if err != nil {
-		return err
+		return secret.Value{}
 	}
-	if cause != nil {
-		return q.again(cause, "users", "Users", usersData{Users: list})
-	}
-	return q.show("users", "Users", usersData{Users: list})
+	return secret.FromString(c.Value)
 }
 
-func (q *request) users() error { return q.usersAgain(nil) }
-
-func (q *request) createUser() error {
-	n := identity.NewUser{Name: q.get("username"), Email: q.get("email"), Password: secret.FromString(q.form.Get("password")), Admin: q.form.Has("admin")}
-	if _, err := q.ui.Identity.CreateUser(q.http.Context(), n); err != nil {
-		return q.usersAgain(err)
-	}
-	return q.redirect("/users", "added")
+func (q *request) endSession() error {
+	return q.accountDone(q.ui.Identity.EndSession(q.http.Context(), q.http.PathValue("id")), "ended")
 }
 
-func (q *request) userAgain(cause error) error {
-	list, err := q.ui.Identity.Users(q.http.Context())
-	if err != nil {
-		return err
-	}
-	name := q.http.PathValue("name")
-	i := slices.IndexFunc(list, func(u metal.User) bool { return u.Name == name })
-	if i < 0 {
-		return authz.NotFound(authz.NounUser)
-	}
-	d := usersData{User: list[i], Self: name == q.who.Name}
-	if cause != nil {
-		return q.again(cause, "user", "User "+name, d)
-	}
-	return q.show("user", "User "+name, d)
-}
-
-func (q *request) user() error { return q.userAgain(nil) }
-
-func (q *request) setPassword() error {
-	name := q.http.PathValue("name")
-	if name == q.who.Name {
-		return q.userAgain(fault.New(fault.Invalid, "Change your own password under Account."))
-	}
-	if err := q.ui.Identity.SetPassword(q.http.Context(), name, secret.FromString(q.form.Get("password"))); err != nil {
-		return q.userAgain(err)
-	}
-	return q.redirect("/users", "saved")
-}
-
-func (q *request) deleteUser() error {
-	if err := q.ui.Identity.DeleteUser(q.http.Context(), q.http.PathValue("name")); err != nil {
-		return q.userAgain(err)
-	}
-	return q.redirect("/users", "deleted")
+func (q *request) endOtherSessions() error {
+	return q.accountDone(q.ui.Identity.EndOtherSessions(q.http.Context(), q.cookie()), "ended")
 }

@@ -91,16 +91,19 @@ func (noSnapshots) Sync(context.Context, string) error { return nil }
 
 // env is a region's inside with the pages on top.
 type env struct {
-	t    *testing.T
-	gate *gate.Gate
-	site *site.Site
-	ids  *identity.Service
-	ms   *machines.Service
-	ns   *networks.Service
-	cs   *controllers.Service
-	is   *images.Service
-	feed *feed
-	ui   http.Handler
+	t      *testing.T
+	reader *store.Reader
+	writer *store.Writer
+	log    *slog.Logger
+	gate   *gate.Gate
+	site   *site.Site
+	ids    *identity.Service
+	ms     *machines.Service
+	ns     *networks.Service
+	cs     *controllers.Service
+	is     *images.Service
+	feed   *feed
+	ui     http.Handler
 
 	admin, user *http.Cookie
 	client      *http.Client // for listen's server
@@ -133,7 +136,7 @@ func newEmptyEnv(t *testing.T) *env {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	e := &env{t: t, feed: &feed{subs: map[chan []authz.Target]bool{}}}
+	e := &env{t: t, reader: r, writer: w, log: log, feed: &feed{subs: map[chan []authz.Target]bool{}}}
 	e.gate = gate.New(gate.Config{Region: "region1", Reader: r, Writer: w, Log: log, Now: time.Now, Key: key, Changed: e.feed.publish})
 	keys, err := secret.OpenKeyring(filepath.Join(dir, "root.key"))
 	if err != nil {
@@ -142,7 +145,7 @@ func newEmptyEnv(t *testing.T) *env {
 	if e.site, err = site.Load(ctx, e.gate, keys, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	e.ids = identity.New(e.gate, time.Now)
+	e.ids = identity.New(identity.Config{Gate: e.gate, Now: time.Now, Keys: keys, Origin: "https://region.example:5443"})
 	e.ns = networks.New(e.gate, time.Now, log, e.site.Machines.PEM())
 	e.cs = controllers.New(controllers.Config{Gate: e.gate, Site: e.site, Shared: []byte("shared secret of this test"), Network: e.ns, Now: time.Now, Log: log})
 	e.ns.SetRacks(e.cs)
@@ -160,11 +163,11 @@ func newEmptyEnv(t *testing.T) *env {
 
 func (e *env) login(name, password string) *http.Cookie {
 	e.t.Helper()
-	c, err := e.ids.Login(e.t.Context(), name, secret.FromString(password))
+	in, err := e.ids.Login(e.t.Context(), name, secret.FromString(password))
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return &http.Cookie{Name: web.CookieName, Value: c.RevealString()}
+	return &http.Cookie{Name: web.CookieName, Value: in.Cookie.RevealString()}
 }
 
 // serve runs a request as the region's listener would hand it over.

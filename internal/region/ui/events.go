@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,9 +15,8 @@ import (
 
 // Limits of live pages.
 const (
-	// streamLife is how long a stream lives before the browser opens it anew: by then a login that has ended
-	// or rights that have changed count.
-	streamLife       = 5 * time.Minute
+	streamLife       = 5 * time.Minute  // then the browser opens it anew
+	streamCheck      = time.Second      // a login that has ended, or rights that have changed, count after that
 	streamBeat       = 20 * time.Second // keeps proxies from cutting a silent stream
 	streamWrite      = 10 * time.Second
 	maxStreams       = 512
@@ -60,7 +60,7 @@ type changed struct {
 
 // events streams changes as server-sent events. Source: WHATWG HTML, server-sent events.
 func (q *request) events() error {
-	if q.ui.Changes == nil {
+	if q.ui.Changes == nil || q.cookie().Empty() { // for browsers
 		return fault.New(fault.NotFound, "There is no such page.")
 	}
 	if !q.ui.streams.enter(q.who.Name) {
@@ -80,9 +80,16 @@ func (q *request) events() error {
 	if !send("retry: 2000\n\n") {
 		return nil
 	}
-	beat, end := time.NewTicker(streamBeat), time.NewTimer(streamLife)
+	beat, check, end := time.NewTicker(streamBeat), time.NewTicker(streamCheck), time.NewTimer(streamLife)
 	defer beat.Stop()
+	defer check.Stop()
 	defer end.Stop()
+	// still renews what the reader may see; false when his login has ended. Looking keeps no session from ending.
+	still := func() bool {
+		who, err := q.ui.Identity.Alive(q.http.Context(), q.cookie())
+		q.who = who
+		return err == nil
+	}
 	for {
 		var ok bool
 		var touched []authz.Target
@@ -96,8 +103,13 @@ func (q *request) events() error {
 				return nil
 			}
 			continue
+		case <-check.C:
+			if !still() {
+				return nil
+			}
+			continue
 		case touched, ok = <-changes:
-			if !ok {
+			if !ok || aboutPeople(touched) && !still() {
 				return nil
 			}
 		}
@@ -105,6 +117,13 @@ func (q *request) events() error {
 			return nil
 		}
 	}
+}
+
+// aboutPeople reports whether a change may end logins or change rights.
+func aboutPeople(touched []authz.Target) bool {
+	return slices.ContainsFunc(touched, func(t authz.Target) bool {
+		return t.Noun == authz.NounUser || t.Noun == authz.NounGroup || t.Noun == authz.NounRole
+	})
 }
 
 // viewActions are the actions that show an object of a noun; changes of others are not streamed.

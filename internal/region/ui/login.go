@@ -58,11 +58,11 @@ func (q *request) createFirst() error {
 
 // enter starts a session and goes on to a page.
 func (q *request) enter(name string, password secret.Value, next string) error {
-	cookie, err := q.ui.Identity.Login(q.http.Context(), name, password)
+	in, err := q.ui.Identity.Login(q.http.Context(), name, password)
 	if err != nil {
 		return err
 	}
-	web.SetCookie(q.w, cookie)
+	web.SetCookie(q.w, in.Cookie)
 	http.Redirect(q.w, q.http, next, http.StatusSeeOther)
 	return nil
 }

@@ -37,16 +37,11 @@ func (a *Auth) Authenticate(r *http.Request, values ...url.Values) (context.Cont
 		}
 		return authz.With(ctx, p), nil
 	}
-	for _, v := range append([]url.Values{nil}, values...) {
-		p, ok, err := a.Identity.VerifyOAuth(ctx, r.Header.Get("Authorization"), v)
-		if err != nil {
-			return ctx, err
-		}
-		if ok {
-			return authz.With(ctx, p), nil
-		}
+	p, ok, err := a.Identity.VerifyOAuth(ctx, r.Header.Get("Authorization"), values...)
+	if err != nil || !ok {
+		return ctx, err
 	}
-	return ctx, nil
+	return authz.With(ctx, p), nil
 }
 
 // SetCookie gives the browser its session.

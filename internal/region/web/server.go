@@ -167,10 +167,12 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 	})
 }
 
-// loggable is a path without the secret that the link for the first administrator carries.
+// loggable is a path without the secret that a one-use link carries.
 func loggable(path string) string {
-	if strings.HasPrefix(path, "/first/") {
-		return "/first/…"
+	for _, page := range []string{"/first/", "/link/"} {
+		if strings.HasPrefix(path, page) {
+			return page + "…"
+		}
 	}
 	return path
 }

@@ -1,0 +1,111 @@
+package region
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+const fresh = "seven violins, one lamp"
+
+// TestAccountOverTheAPI changes the caller's password and ends sessions.
+func TestAccountOverTheAPI(t *testing.T) {
+	s := newSurface(t)
+	s.must("admin", "POST", "/users/", "username", "carol", "email", "", "password", fresh, "is_superuser", "0")
+	key := func(password string) int {
+		form := url.Values{"username": {"carol"}, "password": {password}}
+		req := httptest.NewRequest("POST", "https://localhost/MAAS/accounts/authenticate/", strings.NewReader(form.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := httptest.NewRecorder()
+		s.handler.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	if got := key(fresh); got != http.StatusOK {
+		t.Fatalf("got status %d for the right password", got)
+	}
+	for _, x := range []struct {
+		fields []string
+		want   int
+		text   string
+	}{
+		{[]string{"old_password", "wrong", "new_password", "another fresh phrase"}, 400, "not your current password"},
+		{[]string{"old_password", "a long enough password", "new_password", "password1234"}, 400, "easy to guess"},
+		{[]string{"old_password", "a long enough password"}, 400, "required"},
+		{[]string{"old_password", "a long enough password", "new_password", fresh}, 204, ""},
+		{[]string{"old_password", fresh, "new_password", fresh}, 400, "choose another one"},
+	} {
+		if rec := s.call("alice", "POST", "/account/?op=change_password", x.fields...); rec.Code != x.want || !strings.Contains(rec.Body.String(), x.text) {
+			t.Errorf("%q: got %d %s", x.fields, rec.Code, rec.Body)
+		}
+	}
+	var limited struct {
+		ConsumerKey string `json:"consumer_key"`
+		TokenKey    string `json:"token_key"`
+	}
+	rec := s.call("alice", "POST", "/account/?op=create_authorisation_token", "name", "ci", "days", "7", "read_only", "true", "networks", "10.0.0.0/8", "pools", "default")
+	if err := json.Unmarshal(rec.Body.Bytes(), &limited); err != nil || rec.Code != 200 {
+		t.Fatalf("got %d %s", rec.Code, rec.Body)
+	}
+	list := s.call("alice", "GET", "/account/?op=list_authorisation_tokens").Body.String()
+	for _, want := range []string{`"token":"` + limited.ConsumerKey + ":" + limited.TokenKey + `:"`, `"read_only":true`, `"networks":["10.0.0.0/8"]`, `"pools":[0]`} {
+		if !strings.Contains(list, want) {
+			t.Errorf("got a list without %s: %s", want, list)
+		}
+	}
+	if rec := s.call("alice", "POST", "/account/?op=create_authorisation_token", "pools", "nowhere"); rec.Code != 400 {
+		t.Errorf("a key for a pool that is not there: got %d", rec.Code)
+	}
+	if rec := s.call("alice", "GET", "/account/?op=list_sessions"); rec.Code != 200 || rec.Body.String() != "[]" {
+		t.Errorf("got %d %s, want no session", rec.Code, rec.Body)
+	}
+}
+
+// TestUserAdministration runs through a user's life over the API, and finds the door shut when the site keeps it to
+// the pages.
+func TestUserAdministration(t *testing.T) {
+	s := newSurface(t)
+	invited := s.must("admin", "POST", "/users/?op=invite", "username", "carol", "email", "carol@example.org", "is_superuser", "0")
+	if link, _ := invited["link"].(string); !strings.Contains(link, "/link/") || invited["username"] != "carol" {
+		t.Fatalf("got %v, want the user with a link", invited)
+	}
+	if got := s.must("admin", "PUT", "/users/carol/", "email", "c@example.org"); got["email"] != "c@example.org" {
+		t.Errorf("got %v", got)
+	}
+	if got := s.must("admin", "POST", "/users/carol/?op=deactivate"); got["is_active"] != false {
+		t.Errorf("got %v, want it inactive", got)
+	}
+	if got := s.must("admin", "POST", "/users/carol/?op=reactivate"); got["is_active"] != true {
+		t.Errorf("got %v, want it active", got)
+	}
+	s.must("admin", "POST", "/users/carol/?op=set_password", "password", fresh)
+	s.must("admin", "POST", "/users/carol/?op=end_sessions")
+	s.must("admin", "POST", "/users/carol/?op=recovery_link")
+
+	calls := []struct {
+		method, path string
+		fields       []string
+	}{
+		{"POST", "/users/", []string{"username", "dave", "password", fresh}}, {"POST", "/users/?op=invite", []string{"username", "dave"}},
+		{"PUT", "/users/carol/", []string{"email", ""}}, {"POST", "/users/carol/?op=set_password", []string{"password", fresh}}, {"POST", "/users/carol/?op=recovery_link", nil},
+		{"POST", "/users/carol/?op=deactivate", nil}, {"POST", "/users/carol/?op=reactivate", nil}, {"POST", "/users/carol/?op=end_sessions", nil}, {"DELETE", "/users/carol/", nil},
+	}
+	for _, c := range calls {
+		if rec := s.call("alice", c.method, c.path, c.fields...); rec.Code != 403 && rec.Code != 404 {
+			t.Errorf("%s %s as a user: got %d", c.method, c.path, rec.Code)
+		}
+	}
+	s.must("admin", "POST", "/maas/?op=set_config", "name", "user_admin_ui_only", "value", "true")
+	for _, c := range calls {
+		if rec := s.call("admin", c.method, c.path, c.fields...); rec.Code != 403 || !strings.Contains(rec.Body.String(), "in the pages only") {
+			t.Errorf("%s %s with user_admin_ui_only: got %d %s", c.method, c.path, rec.Code, rec.Body)
+		}
+	}
+	if rec := s.call("admin", "GET", "/users/carol/"); rec.Code != 200 {
+		t.Errorf("reading with user_admin_ui_only: got %d", rec.Code)
+	}
+	s.must("admin", "POST", "/maas/?op=set_config", "name", "user_admin_ui_only", "value", "false")
+	s.must("admin", "DELETE", "/users/carol/")
+}

@@ -1,0 +1,241 @@
+package identity
+
+import (
+	"context"
+	"maps"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/secret"
+)
+
+// NewUser describes a user to create.
+type NewUser struct {
+	Name, Email string
+	Password    secret.Value
+	Admin       bool
+	Invited     bool // has no password, but a link to choose one
+}
+
+// CreateUser adds a local user. Kinds: Invalid, Forbidden.
+func (s *Service) CreateUser(ctx context.Context, n NewUser) (metal.User, error) {
+	return s.addUser(ctx, authz.UserEdit, n, nil, nil)
+}
+
+// addUser adds a user in a call that may check something first and do more afterwards.
+func (s *Service) addUser(ctx context.Context, action authz.Action, n NewUser, first func(*gate.Call) error, after func(*gate.Call, metal.User) error) (metal.User, error) {
+	bad, hash := metal.ValidateUser(n.Name, n.Email), ""
+	if !n.Invited {
+		var err error
+		hash, err = s.newHash(ctx, "password", n.Name, n.Email, n.Password)
+		if f, ok := fault.As(err); ok && f.Kind == fault.Invalid {
+			maps.Copy(bad, f.Fields)
+		} else if err != nil {
+			return metal.User{}, err
+		}
+	}
+	if err := bad.Err(); err != nil {
+		return metal.User{}, err
+	}
+	var u store.UserRow
+	err := s.gate.Do(ctx, action, func(c *gate.Call) error {
+		if err := c.Require(store.NewUserTarget); err != nil {
+			return err
+		}
+		if first != nil {
+			if err := first(c); err != nil {
+				return err
+			}
+		}
+		c.Note("username", n.Name)
+		if _, err := c.Tx().UserByName(n.Name); err == nil {
+			return fault.Field("username", "A user with that username already exists.")
+		}
+		u = store.UserRow{User: metal.User{Name: n.Name, Email: n.Email, Admin: n.Admin, Created: c.Now()}, Password: hash}
+		if err := c.Tx().AddUser(&u); err != nil {
+			return err
+		}
+		if err := join(c, u.User); err != nil {
+			return err
+		}
+		if after == nil {
+			return nil
+		}
+		return after(c, u.User)
+	})
+	return u.User, err
+}
+
+// join puts a new user into the group for administrators or for all others. Where an operator has deleted that
+// group, an administrator is granted the role himself, and another user starts without rights.
+func join(c *gate.Call, u metal.User) error {
+	name, grant := metal.GroupUsers, authz.Grant{}
+	if u.Admin {
+		role, _ := authz.FindRole(authz.Administrator)
+		name, grant = metal.GroupAdministrators, authz.Grant{Permissions: role.Permissions, Pool: authz.AllPools}
+	}
+	if c.Principal().Kind == authz.User && !c.Principal().Rights.Covers(grant) {
+		return fault.Field("is_superuser", "You can make administrators only if you are one.")
+	}
+	g, err := c.Tx().GroupByName(name)
+	switch {
+	case fault.Is(err, fault.NotFound) && u.Admin:
+		return c.Tx().AddGrant(&store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Administrator, Pool: authz.AllPools})
+	case fault.Is(err, fault.NotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := c.Require(store.GroupTarget(g.ID)); err != nil {
+		return err
+	}
+	c.Note("group", g.Name)
+	return c.Tx().AddMember(g.ID, u.ID)
+}
+
+// Users lists the users that the caller may see: all, or himself.
+func (s *Service) Users(ctx context.Context) (list []metal.User, err error) {
+	err = s.gate.View(ctx, authz.UserView, func(v *gate.Viewing) error {
+		rows, err := v.Users()
+		for _, r := range rows {
+			if v.Require(store.UserTarget(r.User)) == nil {
+				list = append(list, r.User)
+			}
+		}
+		return err
+	})
+	return list, err
+}
+
+// User returns a user. Kinds: NotFound, also for one that the caller may not see.
+func (s *Service) User(ctx context.Context, name string) (u metal.User, err error) {
+	err = s.gate.View(ctx, authz.UserView, func(v *gate.Viewing) error {
+		row, err := v.UserByName(name)
+		if err != nil {
+			return err
+		}
+		u = row.User
+		return v.Require(store.UserTarget(u))
+	})
+	return u, err
+}
+
+// onUser runs a change of another user. Nobody takes the place of one who may do more than himself: what a call
+// lets one do with a password, a link or a second factor would be a way to more rights.
+func (s *Service) onUser(ctx context.Context, name string, fn func(*gate.Call, store.UserRow) error) error {
+	return s.gate.Do(ctx, authz.UserEdit, func(c *gate.Call) error {
+		u, err := c.Tx().UserByName(name)
+		if err != nil {
+			return errors2(c.Require(store.NewUserTarget), err)
+		}
+		if err := c.Require(store.UserTarget(u.User)); err != nil {
+			return err
+		}
+		if p := c.Principal(); p.Kind == authz.User && p.UserID != u.ID {
+			theirs, err := c.Tx().Rights(u.ID)
+			if err != nil {
+				return err
+			}
+			if !p.Rights.CoversAll(theirs) {
+				return fault.New(fault.Forbidden, "%s may do more than you: only somebody who may do as much can change this account.", u.Name)
+			}
+		}
+		return fn(c, u)
+	})
+}
+
+// EditUser changes a user's e-mail address. Kinds: NotFound, Invalid.
+func (s *Service) EditUser(ctx context.Context, name, email string) error {
+	if err := metal.ValidateUser(name, email).Err(); err != nil {
+		return err
+	}
+	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		c.Note("email", email)
+		u.Email = email
+		return c.Tx().PutUser(u)
+	})
+}
+
+// SetActive deactivates a user, or lets him in again. A deactivated one keeps what he owns; his sessions end, and
+// his API keys rest. Kinds: NotFound, Invalid.
+func (s *Service) SetActive(ctx context.Context, name string, active bool) error {
+	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		if u.Name == c.Principal().Name {
+			return fault.New(fault.Invalid, "You cannot deactivate yourself.")
+		}
+		c.Note("change", map[bool]string{true: "reactivated", false: "deactivated"}[active])
+		if u.Disabled == !active {
+			return nil
+		}
+		u.Disabled = !active
+		u.Epoch++
+		if err := c.Tx().PutUser(u); err != nil {
+			return err
+		}
+		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
+			return err
+		}
+		return c.Tx().DeleteSessions(u.User, "")
+	})
+}
+
+// EndSessions ends all sessions of a user. Kinds: NotFound.
+func (s *Service) EndSessions(ctx context.Context, name string) error {
+	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		c.Note("change", "all sessions ended")
+		u.Epoch++
+		if err := c.Tx().PutUser(u); err != nil {
+			return err
+		}
+		return c.Tx().DeleteSessions(u.User, "")
+	})
+}
+
+// DeleteUser removes a user who owns nothing. Kinds: NotFound, Conflict, Invalid.
+func (s *Service) DeleteUser(ctx context.Context, name string) error {
+	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		if u.Name == c.Principal().Name {
+			return fault.New(fault.Invalid, "You cannot delete yourself.")
+		}
+		if n, err := c.Tx().CountOwned(name); err != nil || n > 0 {
+			return errors2(err, fault.New(fault.Conflict, "User %s still owns %d machines; release them first.", name, n))
+		}
+		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
+			return err
+		}
+		return c.Tx().DeleteUser(u.User)
+	})
+}
+
+// UserDetail is what administrators see of a user.
+type UserDetail struct {
+	User                     metal.User
+	HasPassword              bool
+	Sessions, Keys, Machines int
+}
+
+// Detail describes a user to who may administer users. Kinds: NotFound.
+func (s *Service) Detail(ctx context.Context, name string) (d UserDetail, err error) {
+	err = s.gate.View(ctx, authz.UserEdit, func(v *gate.Viewing) error {
+		u, err := v.UserByName(name)
+		if err != nil {
+			return err
+		}
+		d.User, d.HasPassword = u.User, u.Password != ""
+		list, err := s.liveSessions(v.View, u.User)
+		if err != nil {
+			return err
+		}
+		keys, err := v.APIKeys(u.ID)
+		if err != nil {
+			return err
+		}
+		d.Sessions, d.Keys = len(list), len(keys)
+		d.Machines, err = v.CountOwned(name)
+		return err
+	})
+	return d, err
+}
