@@ -54,6 +54,7 @@ type Region struct {
 	Networks    *networks.Service
 	Controllers *controllers.Service
 	Images      *images.Service
+	API         *api.API
 
 	reader *store.Reader
 	writer *store.Writer
@@ -170,6 +171,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.API = surface
 	proxies, err := cfg.Proxies()
 	if err != nil {
 		return nil, err
@@ -285,6 +287,7 @@ func (r *Region) Run(ctx context.Context) error {
 	go func() { defer close(sealed); r.Gate.Run(sealCtx) }()
 	background(r.Machines.Run)
 	background(r.Networks.Run)
+	background(r.API.Run)
 	full := r.server.Handler()
 	serve("HTTPS", func() error { return web.Serve(ctx, r.https, full, r.server.TLS(), r.log) })
 	serve("racks", func() error { return r.rpc.Serve(ctx, r.rpcListener) })

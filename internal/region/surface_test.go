@@ -39,9 +39,15 @@ type surface struct {
 
 func newSurface(t *testing.T) *surface {
 	t.Helper()
+	return newSurfaceOn(t, "")
+}
+
+// newSurfaceOn is a surface on a database of the test's choice; "" for SQLite.
+func newSurfaceOn(t *testing.T, database string) *surface {
+	t.Helper()
 	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}}
 	ctx := context.Background()
-	r, err := New(ctx, Options{Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+	r, err := New(ctx, Options{Config: config.Region{StateDir: s.dir, Database: database, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

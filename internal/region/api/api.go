@@ -53,6 +53,7 @@ type API struct {
 	handlers map[string]handler
 	describe []byte
 	slots    slotCache
+	stale    chan struct{} // wakes Run
 }
 
 type handler func(*request) (any, error)
@@ -76,7 +77,7 @@ type node struct {
 
 // New binds the table to handlers.
 func New(c Config) (*API, error) {
-	a := &API{Config: c, root: &node{}}
+	a := &API{Config: c, root: &node{}, stale: make(chan struct{}, 1)}
 	a.handlers = a.bind()
 	ids := map[string]bool{}
 	for i := range maasapi.Operations {

@@ -6,10 +6,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	goruntime "runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -126,18 +129,57 @@ func loadFillers(v *store.View) (fillers, error) {
 	return f, err
 }
 
-// renderBatch is how many stale machines are loaded and rendered at a time.
-const renderBatch = 250
+// Reading never writes. Run, in the background, keeps the texts of what changed; a list or a reader that is faster
+// renders for itself what it finds old, and wakes Run.
+const (
+	renderBatch = 64                     // machines that are rendered, and kept, at a time: some megabytes, and some ten milliseconds of the writer
+	renderDelay = 500 * time.Millisecond // a machine that changes several times in a row is rendered once
+	renderEvery = 30 * time.Second       // what other regions changed
+)
 
-// refresh renders anew every selected machine whose text is missing or old: a fixed number of queries for each
-// batch.
-func (a *API) refresh(ctx context.Context, q store.MachineQuery) error {
+// Run renders machines after they changed, until the context ends.
+func (a *API) Run(ctx context.Context) {
 	for {
-		texts, err := a.renderStale(ctx, q)
+		if err := a.refresh(authz.AsSystem(ctx, "render")); err != nil && ctx.Err() == nil {
+			a.Log.ErrorContext(ctx, "cannot render machines", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.stale:
+		case <-time.After(renderEvery):
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(renderDelay):
+		}
+	}
+}
+
+// wake tells Run that there is something to render.
+func (a *API) wake() {
+	select {
+	case a.stale <- struct{}{}:
+	default: // it knows already
+	}
+}
+
+// refresh renders and keeps every machine whose text is missing or old, in batches of a fixed number of queries.
+func (a *API) refresh(ctx context.Context) error {
+	for {
+		var texts []store.MachineText
+		err := a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+			stale, err := v.StaleMachines(store.MachineQuery{Filter: authz.AllMachines}, renderBatch)
+			if err == nil {
+				texts, err = renderAll(v.View, stale)
+			}
+			return err
+		})
 		if err != nil || len(texts) == 0 {
 			return err
 		}
-		err = a.Gate.Observe(authz.AsSystem(ctx, "render"), gate.SeenText, func(tx *store.Tx, _ time.Time) error {
+		err = a.Gate.Observe(ctx, gate.SeenText, func(tx *store.Tx, _ time.Time) error {
 			for _, t := range texts {
 				if err := tx.PutMachineText(t.ID, t.Revision, t.Text); err != nil {
 					return err
@@ -145,26 +187,17 @@ func (a *API) refresh(ctx context.Context, q store.MachineQuery) error {
 			}
 			return nil
 		})
-		if err != nil || len(texts) < renderBatch {
+		if err != nil {
 			return err
 		}
 	}
 }
 
-func (a *API) renderStale(ctx context.Context, q store.MachineQuery) (texts []store.MachineText, err error) {
-	err = a.Gate.View(authz.AsSystem(ctx, "render"), authz.MachineView, func(v *gate.Viewing) error {
-		stale, err := v.StaleMachines(q, renderBatch)
-		if err != nil || len(stale) == 0 {
-			return err
-		}
-		texts, err = renderAll(v.View, stale)
-		return err
-	})
-	return texts, err
-}
-
-// renderAll renders machines with what belongs to them, in five queries.
+// renderAll renders machines with what belongs to them, in four queries, on all processors.
 func renderAll(v *store.View, list []metal.Machine) ([]store.MachineText, error) {
+	if len(list) == 0 {
+		return nil, nil // no ids would select everybody's interfaces
+	}
 	ids := make([]string, len(list))
 	for i, m := range list {
 		ids[i] = m.SystemID
@@ -201,27 +234,32 @@ func renderAll(v *store.View, list []metal.Machine) ([]store.MachineText, error)
 	for _, e := range events {
 		parts[e.SystemID].event = e
 	}
-	texts := make([]store.MachineText, 0, len(list))
-	for _, m := range list {
-		body, err := marshal(parts[m.SystemID].json())
-		if err != nil {
-			return nil, err
-		}
-		texts = append(texts, store.MachineText{ID: m.ID, SystemID: m.SystemID, Revision: m.Revision, Text: toSlots(body)})
+	texts, errs := make([]store.MachineText, len(list)), make([]error, len(list))
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(len(list), goruntime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(list)); i = next.Add(1) - 1 {
+				m := &list[i]
+				body, err := marshal(parts[m.SystemID].json())
+				texts[i], errs[i] = store.MachineText{ID: m.ID, SystemID: m.SystemID, Revision: m.Revision, Text: toSlots(body)}, err
+			}
+		})
 	}
-	return texts, nil
+	wg.Wait()
+	return texts, errors.Join(errs...)
 }
 
 // flushBytes is how much of a list is gathered before it is sent: large enough for few writes, small enough
 // that the first byte comes early and memory stays flat.
 const flushBytes = 256 << 10
 
-// streamMachines answers with a list of machines as it is read from the store.
+// windowBytes bounds the texts that a list holds back behind one that is being rendered.
+const windowBytes = 4 << 20
+
+// streamMachines answers with a list of machines, in order of id, as it is read from the store.
 func (a *API) streamMachines(ctx context.Context, q store.MachineQuery) (streamed, error) {
 	q.Filter = authz.Machines(authz.From(ctx), authz.MachineView)
-	if err := a.refresh(ctx, q); err != nil {
-		return nil, err
-	}
 	return func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		return a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
@@ -229,96 +267,132 @@ func (a *API) streamMachines(ctx context.Context, q store.MachineQuery) (streame
 			if err != nil {
 				return err
 			}
-			buf := append(make([]byte, 0, flushBytes+128<<10), '[')
-			n := 0
-			err = v.EachMachineText(q, func(m *store.MachineText) error {
-				if n++; n > 1 {
-					buf = append(buf, ',')
-				}
-				text := m.Text
-				if len(text) == 0 { // it changed since refresh looked
-					if text, err = renderOne(v.View, m.SystemID); err != nil {
-						return err
-					}
-				}
-				if buf, err = fill.splice(buf, text, m.Power); err != nil {
-					return err
-				}
-				if len(buf) >= flushBytes {
-					if _, err := w.Write(buf); err != nil {
-						return err
-					}
-					buf = buf[:0]
-				}
-				return nil
-			})
-			if err != nil {
-				if n > 0 {
-					panic(http.ErrAbortHandler) // part of the list may be sent: break off rather than end it well-formed
+			l := &machineList{w: w, fill: fill, buf: append(make([]byte, 0, flushBytes+128<<10), '[')}
+			if err := l.stream(v.View, q); err != nil {
+				if l.sent {
+					panic(http.ErrAbortHandler) // break off rather than end it well-formed
 				}
 				return err
 			}
-			_, err = w.Write(append(buf, ']'))
+			if l.rendered {
+				a.wake()
+			}
+			_, err = w.Write(append(l.buf, ']'))
 			return err
 		})
 	}, nil
 }
 
-func renderOne(v *store.View, systemID string) ([]byte, error) {
-	m, err := v.Machine(systemID)
-	if err != nil {
-		return nil, err
+// machineList is a list on its way to a client.
+type machineList struct {
+	w              http.ResponseWriter
+	fill           fillers
+	buf            []byte
+	n              int  // machines
+	sent, rendered bool // part of it is sent; some text was old
+}
+
+func (l *machineList) add(text []byte, power metal.PowerState) (err error) {
+	if l.n++; l.n > 1 {
+		l.buf = append(l.buf, ',')
 	}
-	texts, err := renderAll(v, []metal.Machine{m})
-	if err != nil {
-		return nil, err
+	if l.buf, err = l.fill.splice(l.buf, text, power); err != nil || len(l.buf) < flushBytes {
+		return err
 	}
-	return texts[0].Text, nil
+	l.sent = true
+	_, err = l.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+var errWindow = errors.New("the window is full")
+
+// stream adds what the query selects: in one query, if all texts are there. From an old one on rows are held back up
+// to a bound. Then the reading ends, because a connection to PostgreSQL does one thing at a time; the old ones are
+// rendered at once, in the same transaction; and a new query goes on behind.
+func (l *machineList) stream(v *store.View, q store.MachineQuery) error {
+	for {
+		var window []store.MachineText
+		var old []int64
+		size := 0
+		err := v.EachMachineText(q, func(m *store.MachineText) error {
+			q.After = m.ID
+			switch {
+			case len(m.Text) == 0:
+				old = append(old, m.ID)
+			case len(old) == 0:
+				return l.add(m.Text, m.Power)
+			}
+			row := *m
+			row.Text = bytes.Clone(m.Text)
+			window, size = append(window, row), size+len(row.Text)
+			if len(old) == renderBatch || size >= windowBytes {
+				return errWindow
+			}
+			return nil
+		})
+		more := errors.Is(err, errWindow)
+		if err != nil && !more || len(window) == 0 {
+			return err
+		}
+		l.rendered = true
+		list, err := v.Machines(store.MachineQuery{Filter: q.Filter, IDs: old})
+		if err != nil {
+			return err
+		}
+		texts, err := renderAll(v, list)
+		if err != nil {
+			return err
+		}
+		fresh := make(map[int64][]byte, len(texts))
+		for _, t := range texts {
+			fresh[t.ID] = t.Text
+		}
+		for _, row := range window {
+			text := row.Text
+			if len(text) == 0 {
+				text = fresh[row.ID]
+			}
+			if err := l.add(text, row.Power); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+	}
 }
 
 // machine answers with one machine. Kinds: NotFound, also for one the caller may not see.
 func (a *API) machine(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
-	q := store.MachineQuery{SystemIDs: []string{systemID}}
-	stale := false
-	q.Filter = authz.Machines(authz.From(ctx), authz.MachineView)
-	read := func() error {
-		raw, stale = nil, false
-		return a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
-			fill, err := a.slots.get(v.View, a.Now())
-			if err != nil {
-				return err
+	q := store.MachineQuery{SystemIDs: []string{systemID}, Filter: authz.Machines(authz.From(ctx), authz.MachineView)}
+	found, old := false, false
+	err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+		fill, err := a.slots.get(v.View, a.Now())
+		if err != nil {
+			return err
+		}
+		return v.EachMachineText(q, func(m *store.MachineText) error {
+			if found, old = true, len(m.Text) == 0; old {
+				return nil
 			}
-			return v.EachMachineText(q, func(m *store.MachineText) error {
-				if stale = len(m.Text) == 0; stale {
-					return nil
-				}
-				raw, err = fill.splice(make([]byte, 0, len(m.Text)*2), m.Text, m.Power)
-				return err
-			})
+			raw, err = fill.splice(make([]byte, 0, len(m.Text)*2), m.Text, m.Power)
+			return err
 		})
-	}
-	if err := read(); err != nil {
+	})
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if stale {
-		if err := a.refresh(ctx, q); err != nil {
-			return nil, err
-		}
-		if err := read(); err != nil {
-			return nil, err
-		}
-	}
-	if raw == nil && !stale {
+	case !found:
 		return nil, authz.NotFound(authz.NounMachine)
-	}
-	if stale { // it keeps changing
+	case old:
+		a.wake()
 		return a.rendered(ctx, systemID)
 	}
-	return raw, err
+	return raw, nil
 }
 
-// rendered answers with one machine as it is now, without keeping the text: what a change answers with, which would
-// otherwise cost a second commit. The next list keeps it.
+// rendered answers with one machine as it is now: what a change answers with.
 func (a *API) rendered(ctx context.Context, systemID string) (raw json.RawMessage, err error) {
 	err = a.Gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
 		m, err := v.MachineFor(v.Principal(), systemID)
@@ -376,6 +450,8 @@ func (s *slotCache) get(v *store.View, now time.Time) (fillers, error) {
 func (a *API) Changed(touched []authz.Target) {
 	for _, t := range touched {
 		switch t.Noun {
+		case authz.NounMachine:
+			a.wake()
 		case authz.NounPool, authz.NounZone, authz.NounFabric, authz.NounVLAN, authz.NounSubnet:
 			a.slots.mu.Lock()
 			a.slots.fill, a.slots.changes = nil, a.slots.changes+1

@@ -106,6 +106,7 @@ type MachineQuery struct {
 	MinCPU    int
 	MinMemory int64 // MiB
 	IDs       []int64
+	After     int64 // machines with higher ids only
 	// Text finds machines whose name, MAC, owner or tag contains it.
 	Text string
 	// Brief leaves out hardware and owner data, which are large.
@@ -231,6 +232,9 @@ func (q *MachineQuery) where() (string, []any) {
 			a[i] = id
 		}
 		add("m.id IN ("+marks(len(a))+")", a...)
+	}
+	if q.After > 0 {
+		add("m.id > ?", q.After)
 	}
 	if q.Text != "" {
 		pat := "%" + like(strings.ToLower(q.Text)) + "%"
