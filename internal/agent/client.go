@@ -16,8 +16,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
@@ -151,23 +149,10 @@ func (c *client) claim(ctx context.Context) (wire.ClaimResponse, error) {
 	if err != nil {
 		return got, fmt.Errorf("cannot make a certificate request: %w", err)
 	}
-	// A token is good for one request. If the connection breaks after it was sent, another try would look
-	// like a second client, so it is not made.
-	var sent atomic.Bool
-	trace := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteHeaders: func() { sent.Store(true) },
-	})
+	// A token is good for one key. If an answer is lost on its way, the same request brings another; with another
+	// key it would look like a second client.
 	req := wire.ClaimRequest{Token: c.args.Token.RevealString(), MAC: c.args.MAC, CSR: csr}
-	err = c.again(trace, func(ctx context.Context) error {
-		sent.Store(false)
-		err := c.once(ctx, http.MethodPost, wire.ClaimPath, req, &got)
-		var answered *refusal
-		if err != nil && sent.Load() && !errors.As(err, &answered) && !errors.Is(err, errBusy) {
-			return final{fmt.Errorf("the connection broke after the boot token was sent: %w", err)}
-		}
-		return err
-	})
-	if err != nil {
+	if err := c.call(ctx, http.MethodPost, wire.ClaimPath, req, &got); err != nil {
 		return got, fmt.Errorf("cannot claim a certificate: %w", err)
 	}
 	cert, err := parseCertificate(got.Certificate, key)

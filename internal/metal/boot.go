@@ -42,6 +42,7 @@ type Boot struct {
 	TokenHash string
 	OldHashes []string
 	CertHash  string // SHA-256 of the certificate given for the token, hex
+	ClaimKey  string // SHA-256 of the public key that it was given to, hex
 	// PhoneHash is the SHA-256 of the credential that the deployed system reports back with.
 	PhoneHash string
 	Created   time.Time

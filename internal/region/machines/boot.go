@@ -2,6 +2,7 @@ package machines
 
 import (
 	"context"
+	"crypto/x509"
 	"net/netip"
 	"slices"
 	"time"
@@ -234,6 +235,11 @@ func (s *Service) Claim(ctx context.Context, req wire.ClaimRequest) (resp wire.C
 	if err != nil {
 		return resp, err
 	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return resp, err
+	}
+	key := pki.Fingerprint(der)
 	var contested bool
 	err = s.gate.Do(ctx, authz.MachineClaim, func(c *gate.Call) error {
 		resp, contested = wire.ClaimResponse{}, false
@@ -259,8 +265,9 @@ func (s *Service) Claim(ctx context.Context, req wire.ClaimRequest) (resp wire.C
 		if err := c.Require(target); err != nil {
 			return err
 		}
+		again := b.State == metal.BootClaimed && b.ClaimKey == key
 		switch {
-		case b.State != metal.BootOffered || slices.Contains(b.OldHashes, hash):
+		case b.State != metal.BootOffered && !again || slices.Contains(b.OldHashes, hash):
 			contested = true
 			return s.contest(c, b, m)
 		case req.MAC != b.MAC || req.LeaseMAC != b.MAC || req.IP != b.IP:
@@ -278,9 +285,9 @@ func (s *Service) Claim(ctx context.Context, req wire.ClaimRequest) (resp wire.C
 		if err != nil {
 			return err
 		}
-		b.State, b.CertHash = metal.BootClaimed, pki.Fingerprint(certs[0].Raw)
+		b.State, b.ClaimKey, b.CertHash = metal.BootClaimed, key, pki.Fingerprint(certs[0].Raw)
 		resp = wire.ClaimResponse{BootID: b.ID, Purpose: b.Purpose, Certificate: chain, Now: c.Now()}
-		if m != nil {
+		if m != nil && !again {
 			if err := event(c, m, metal.LevelInfo, "Loading ephemeral", string(b.Purpose)); err != nil {
 				return err
 			}

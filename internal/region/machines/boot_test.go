@@ -9,6 +9,7 @@ import (
 
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/pki"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/wire"
@@ -55,6 +56,43 @@ func TestTokenTwice(t *testing.T) {
 		t.Error("the machine has no event of the contest")
 	}
 	w.recommission(t, id) // a person may try again
+}
+
+// TestTokenAgain gives a client whose answer was lost another one: it shows the key of the first. The lost
+// certificate is worth nothing then, and another key is another client.
+func TestTokenAgain(t *testing.T) {
+	w, id := offered(t)
+	req := w.m.ClaimRequest(t)
+	var refs []wire.BootRef
+	for range 2 {
+		resp, err := w.Machines.Claim(w.rack.Ctx(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, err := pki.ParseCerts(resp.Certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, wire.BootRef{BootID: resp.BootID, CertHash: pki.Fingerprint(certs[0].Raw)})
+	}
+	_, err := w.Machines.Task(w.rack.Ctx(), refs[0])
+	wantKind(t, err, fault.Unauthenticated)
+	if _, err := w.Machines.Task(w.rack.Ctx(), refs[1]); err != nil {
+		t.Error(err)
+	}
+	if n := w.security(t, "boot_contested"); n != 0 {
+		t.Errorf("got %d events of a contest, want none", n)
+	}
+	elsewhere := req
+	elsewhere.IP = netip.MustParseAddr("10.0.0.150")
+	_, err = w.Machines.Claim(w.rack.Ctx(), elsewhere)
+	wantKind(t, err, fault.Unauthenticated)
+	w.want(t, id, metal.Commissioning, "")
+	_, err = w.Machines.Claim(w.rack.Ctx(), w.m.ClaimRequest(t))
+	wantKind(t, err, fault.Forbidden)
+	w.want(t, id, metal.FailedCommissioning, contested)
+	_, err = w.Machines.Task(w.rack.Ctx(), refs[1])
+	wantKind(t, err, fault.Unauthenticated)
 }
 
 // TestTokenSuperseded ends the boot when a token that was replaced is presented, before or after the good one.

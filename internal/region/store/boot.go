@@ -15,13 +15,13 @@ type BootRow struct {
 	Task []byte
 }
 
-const bootCols = "id, system_id, mac, ip, rack_id, purpose, state, token_hash, old_hashes, cert_hash, phone_hash, created, expires, ended, task"
+const bootCols = "id, system_id, mac, ip, rack_id, purpose, state, token_hash, old_hashes, cert_hash, phone_hash, created, expires, ended, task, claim_key"
 
 func scanBoot(scan func(...any) error) (b BootRow, err error) {
 	var ip, old, task string
 	var created, expires, ended int64
 	if err = scan(&b.ID, &b.SystemID, &b.MAC, &ip, &b.RackID, &b.Purpose, &b.State, &b.TokenHash, &old, &b.CertHash, &b.PhoneHash,
-		&created, &expires, &ended, &task); err != nil {
+		&created, &expires, &ended, &task, &b.ClaimKey); err != nil {
 		return b, err
 	}
 	b.IP, b.Created, b.Expires, b.Ended, b.Task = addr(ip), fromMicros(created), fromMicros(expires), fromMicros(ended), []byte(task)
@@ -77,12 +77,13 @@ func (t *Tx) PutBoot(b BootRow) error {
 	if old == nil {
 		old = []string{}
 	}
-	_, err := t.exec(`INSERT INTO boots (`+bootCols+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	_, err := t.exec(`INSERT INTO boots (`+bootCols+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET system_id = excluded.system_id, mac = excluded.mac, ip = excluded.ip, rack_id = excluded.rack_id,
 		purpose = excluded.purpose, state = excluded.state, token_hash = excluded.token_hash, old_hashes = excluded.old_hashes,
-		cert_hash = excluded.cert_hash, phone_hash = excluded.phone_hash, expires = excluded.expires, ended = excluded.ended, task = excluded.task`,
+		cert_hash = excluded.cert_hash, phone_hash = excluded.phone_hash, expires = excluded.expires, ended = excluded.ended, task = excluded.task,
+		claim_key = excluded.claim_key`,
 		b.ID, b.SystemID, string(b.MAC), addrText(b.IP), b.RackID, string(b.Purpose), string(b.State), b.TokenHash, toJSON(old), b.CertHash, b.PhoneHash,
-		micros(b.Created), micros(b.Expires), micros(b.Ended), string(b.Task))
+		micros(b.Created), micros(b.Expires), micros(b.Ended), string(b.Task), b.ClaimKey)
 	return err
 }
 
