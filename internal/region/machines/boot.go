@@ -88,10 +88,14 @@ func (s *Service) BootDecision(ctx context.Context, req wire.BootRequest) (d met
 	case isOpen && open.State == metal.BootClaimed:
 		return s.restarted(ctx, rackID, m, req)
 	case m.Status == metal.New:
-		return metal.BootDecision{Kind: metal.BootRefuse, Reason: m.Hostname + " is New: it waits to be accepted (commissioned)."}, nil
+		return waitsForAcceptance(m), nil
 	default:
 		return metal.BootDecision{Kind: metal.BootLocal}, nil
 	}
+}
+
+func waitsForAcceptance(m metal.Machine) metal.BootDecision {
+	return metal.BootDecision{Kind: metal.BootRefuse, Reason: m.Hostname + " is New: it waits to be accepted (commissioned)."}
 }
 
 // offer mints a boot token, in place of an earlier one that was not spent.
@@ -213,20 +217,29 @@ func (s *Service) bootInterface(c *gate.Call, m metal.Machine, mac metal.MAC, vl
 }
 
 // restarted handles a machine that asks for boot files although its agent is at work: it lost power, or
-// somebody uses its address. Nothing is handed out, and what was under way fails.
+// somebody uses its address. Nothing is handed out, and what was under way fails. An enlistment that has reported
+// has nothing left to fail: its boot ends.
 func (s *Service) restarted(ctx context.Context, rackID string, m metal.Machine, req wire.BootRequest) (metal.BootDecision, error) {
 	const reason = "The machine asked to boot again before its agent was done: it restarted or lost power, or another client uses its MAC address."
 	_, err := s.change(ctx, authz.MachineBoot, m.SystemID, func(c *gate.Call, m *metal.Machine) error {
 		c.Note("event", "boot_while_at_work")
 		c.Note("mac", string(req.MAC))
+		if m.Status == metal.New {
+			return s.endWork(c, m)
+		}
 		return s.fail(c, m, reason)
 	})
+	if err == nil && m.Status == metal.New {
+		return waitsForAcceptance(m), nil
+	}
 	return metal.BootDecision{Kind: metal.BootRefuse, Reason: reason}, err
 }
 
 // Claim spends a boot token for the certificate of that boot. The token is bound to MAC, lease, rack and
 // boot. A second presentation, or that of a token replaced before, shows that two clients have it: the
-// certificate is revoked and the boot fails closed. The principal is the rack. Kinds: Unauthenticated.
+// certificate is revoked and the boot fails closed. One with the key that the token was spent for is no second
+// client, since nobody else can sign its request: the answer was lost on its way, and is given again. The
+// principal is the rack. Kinds: Unauthenticated.
 func (s *Service) Claim(ctx context.Context, req wire.ClaimRequest) (resp wire.ClaimResponse, err error) {
 	rackID := authz.From(ctx).Name
 	refused := fault.New(fault.Unauthenticated, "This boot token is not valid.")

@@ -220,6 +220,28 @@ func TestRestartWhileClaimed(t *testing.T) {
 	}
 }
 
+// TestRestartAfterEnlisting ends the boot of an unknown machine that reported and then restarted: its certificate is
+// worth nothing any more, and the machine waits to be accepted.
+func TestRestartAfterEnlisting(t *testing.T) {
+	w := newWorld(t)
+	w.m.Start(t)
+	w.m.Found(t)
+	for range 2 {
+		if d := w.m.Boot(t); d.Kind != metal.BootRefuse || d.Token != "" || !strings.Contains(d.Reason, "waits to be accepted") {
+			t.Errorf("got %+v, want that it waits to be accepted", d)
+		}
+	}
+	if b := w.boot(t, w.m.Ref.BootID); b.State != metal.BootEnded || b.Ended.IsZero() {
+		t.Errorf("got boot %+v, want it ended", b)
+	}
+	_, err := w.Machines.Task(w.rack.Ctx(), w.m.Ref)
+	wantKind(t, err, fault.Unauthenticated)
+	if n := w.security(t, "boot_while_at_work"); n != 1 {
+		t.Errorf("got %d events, want 1", n)
+	}
+	w.want(t, w.boot(t, w.m.Ref.BootID).SystemID, metal.New, "")
+}
+
 // TestBootElsewhere refuses boot requests that a rack relays from networks that it does not serve.
 func TestBootElsewhere(t *testing.T) {
 	w, _ := offered(t)
