@@ -17,6 +17,9 @@ type Controller struct {
 	// CertSerial is the serial number of the newest certificate issued to a rack, hex; CertExpires its end.
 	CertSerial  string
 	CertExpires time.Time
+	// PreviousSerial is the certificate that the newest was issued to, while the newest has not been used: the rack
+	// may have lost it on its way. Every other certificate of the rack is refused.
+	PreviousSerial string
 	// Revoked is set when the controller was removed: its certificates are refused from then on.
 	Revoked bool
 }

@@ -168,18 +168,21 @@ func certInto(c *metal.Controller, chain []byte) error {
 	if err != nil {
 		return err
 	}
-	c.CertSerial, c.CertExpires = certs[0].SerialNumber.Text(16), certs[0].NotAfter
+	c.CertSerial, c.CertExpires = serialOf(certs[0]), certs[0].NotAfter
 	return nil
 }
+
+func serialOf(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
 
 // Peer is who a client certificate of a rack proves.
 type Peer struct {
 	RackID  string
-	Expired bool // good for renewal alone
+	Serial  string // of the certificate, hex
+	Expired bool   // good for renewal alone
 }
 
 // VerifyPeer checks a rack's certificate: issued by our racks' authority, in its time or within the grace for
-// renewal, and of a rack that was not removed. Kinds: Unauthenticated.
+// renewal, of a rack that was not removed, and not replaced by a newer one that has been used. Kinds: Unauthenticated.
 func (s *Service) VerifyPeer(ctx context.Context, chain []*x509.Certificate) (Peer, error) {
 	no := func(format string, args ...any) (Peer, error) {
 		return Peer{}, fault.New(fault.Unauthenticated, format, args...)
@@ -217,10 +220,45 @@ func (s *Service) VerifyPeer(ctx context.Context, chain []*x509.Certificate) (Pe
 	case expired && now.Sub(leaf.NotAfter) > time.Duration(grace)*24*time.Hour:
 		return no("The rack's certificate expired more than %d days ago; enrol it again.", grace)
 	}
-	return Peer{id, expired}, nil
+	p := Peer{id, serialOf(leaf), expired}
+	if err := replaced(p, ctl); err != nil {
+		return Peer{}, err
+	}
+	if p.Serial == ctl.CertSerial && ctl.PreviousSerial != "" {
+		return p, s.retire(ctx, p)
+	}
+	return p, nil
 }
 
-// Renew issues a rack's next certificate for a fresh key. Kinds: Invalid, NotFound.
+// replaced refuses a certificate that the rack has a newer one for. Kinds: Unauthenticated.
+func replaced(p Peer, ctl metal.Controller) error {
+	if p.Serial == ctl.CertSerial || p.Serial == ctl.PreviousSerial {
+		return nil
+	}
+	return fault.New(fault.Unauthenticated, "This certificate was replaced by a newer one. If the rack lost that, remove the rack and enrol it again.")
+}
+
+// retire makes the certificate before the newest worthless, now that the newest is in use.
+func (s *Service) retire(ctx context.Context, p Peer) error {
+	ctx = authz.With(ctx, authz.Principal{Kind: authz.Rack, Name: p.RackID})
+	return s.gate.Do(ctx, authz.RackRenew, func(c *gate.Call) error {
+		if err := c.Require(store.ControllerTarget(p.RackID)); err != nil {
+			return err
+		}
+		ctl, err := c.Tx().Controller(p.RackID)
+		if err != nil {
+			return err
+		}
+		if ctl.CertSerial == p.Serial { // else it was renewed once more meanwhile
+			c.Note("retired", ctl.PreviousSerial)
+			ctl.PreviousSerial = ""
+		}
+		return c.Tx().PutController(ctl)
+	})
+}
+
+// Renew issues a rack's next certificate for a fresh key. The one that the rack asks with stays good until the next
+// is used. Kinds: Invalid, NotFound, Unauthenticated when that was replaced already.
 func (s *Service) Renew(ctx context.Context, p Peer, csr []byte) (resp wire.CertificateResponse, err error) {
 	public, err := pki.PublicKey(csr)
 	if err != nil {
@@ -234,6 +272,9 @@ func (s *Service) Renew(ctx context.Context, p Peer, csr []byte) (resp wire.Cert
 		if err != nil {
 			return err
 		}
+		if err := replaced(p, ctl); err != nil {
+			return err
+		}
 		if p.Expired {
 			c.Note("event", "renewed_with_expired_certificate")
 		}
@@ -243,6 +284,7 @@ func (s *Service) Renew(ctx context.Context, p Peer, csr []byte) (resp wire.Cert
 		if err := certInto(&ctl, resp.Certificate); err != nil {
 			return err
 		}
+		ctl.PreviousSerial = p.Serial
 		resp.CA, resp.Expires = s.site.Web.PEM(), ctl.CertExpires
 		return c.Tx().PutController(ctl)
 	})

@@ -207,6 +207,52 @@ func TestVerifyPeer(t *testing.T) {
 	}
 }
 
+// TestRenew keeps the certificate that was renewed until the new one is used, since that may have been lost on its way,
+// and refuses every other.
+func TestRenew(t *testing.T) {
+	clock := regiontest.NewClock()
+	c := regiontest.New(t, clock.Now)
+	_, first := c.Enrol(t, "r")
+	chain := []*x509.Certificate{first.Leaf}
+	verify := func(chain []*x509.Certificate) controllers.Peer {
+		t.Helper()
+		p, err := c.Controllers.VerifyPeer(stranger, chain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	renew := func(p controllers.Peer) []*x509.Certificate {
+		t.Helper()
+		resp, err := c.Controllers.Renew(authz.With(stranger, authz.Principal{Kind: authz.Rack, Name: p.RackID}), p, regiontest.CSR(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs, err := pki.ParseCerts(resp.Certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return certs
+	}
+	old := verify(chain)
+	lost := renew(old)
+	kept := renew(verify(chain))
+	_, err := c.Controllers.VerifyPeer(stranger, lost)
+	wantKind(t, err, fault.Unauthenticated)
+	verify(chain)
+	for range 2 {
+		verify(kept)
+	}
+	_, err = c.Controllers.VerifyPeer(stranger, chain)
+	wantKind(t, err, fault.Unauthenticated)
+	_, err = c.Controllers.Renew(authz.With(stranger, authz.Principal{Kind: authz.Rack, Name: old.RackID}), old, regiontest.CSR(t)) // over a session still open
+	wantKind(t, err, fault.Unauthenticated)
+	verify(kept)
+	verify(renew(verify(kept)))
+	_, err = c.Controllers.VerifyPeer(stranger, kept)
+	wantKind(t, err, fault.Unauthenticated)
+}
+
 // TestHello records changes in the trail, signs of life not.
 func TestHello(t *testing.T) {
 	clock := regiontest.NewClock()

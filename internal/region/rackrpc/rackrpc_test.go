@@ -287,7 +287,7 @@ func TestClasses(t *testing.T) {
 	if slices.Contains(p.Controllers.Connected(), id) && p.Controllers.Call(t.Context(), id, wire.Power, wire.PowerRequest{}, nil) != nil {
 		t.Error("the session that may only renew took the rack's place")
 	}
-	fresh := regiontest.ClientCertificate(t, p.Site.Racks, p.Site.ID, "/rack/"+id, pki.RackLife, p.clock.Now())
+	fresh, _ := renew(t, expired)
 	good = p.session(fresh)
 	for _, m := range wire.Messages {
 		err := good.Call(t.Context(), m, map[string]any{"no_such_field": 1}, nil)
@@ -299,6 +299,24 @@ func TestClasses(t *testing.T) {
 			t.Errorf("%s with an unknown field: got %v, want kind %s", m.Name, err, want)
 		}
 	}
+}
+
+// renew gets a rack's next certificate.
+func renew(t *testing.T, s *wire.Session) (*tls.Certificate, wire.CertificateResponse) {
+	t.Helper()
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := pki.Request(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resp wire.CertificateResponse
+	if err := s.Call(t.Context(), wire.Renew, wire.CertificateRequest{CSR: csr}, &resp); err != nil {
+		t.Fatal(err)
+	}
+	return regiontest.Renewed(t, resp, key), resp
 }
 
 // TestRenewAfterOutage has three racks come back by themselves after 72 hours without a region.
@@ -314,23 +332,13 @@ func TestRenewAfterOutage(t *testing.T) {
 		racks = append(racks, member{id, cert})
 	}
 	p.clock.Advance(72 * time.Hour)
-	for _, r := range racks {
+	for i, r := range racks {
 		s := p.session(r.cert)
 		p.want(s.Call(t.Context(), wire.Hello, wire.HelloRequest{Protocol: wire.Protocol}, nil), fault.Forbidden)
-		key, err := pki.NewKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		csr, err := pki.Request(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var resp wire.CertificateResponse
-		if err := s.Call(t.Context(), wire.Renew, wire.CertificateRequest{CSR: csr}, &resp); err != nil {
-			t.Fatal(err)
-		}
+		cert, resp := renew(t, s)
 		_ = s.Close()
-		s = p.session(regiontest.Renewed(t, resp, key))
+		racks[i].cert = cert
+		s = p.session(cert)
 		var hello wire.HelloResponse
 		if err := s.Call(t.Context(), wire.Hello, wire.HelloRequest{Protocol: wire.Protocol}, &hello); err != nil || hello.SystemID != r.id || !hello.Now.Equal(p.clock.Now()) {
 			t.Errorf("got %+v, %v", hello, err)

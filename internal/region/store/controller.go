@@ -8,12 +8,12 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-const controllerCols = "system_id, hostname, type, version, interfaces, last_seen, created, cert_serial, cert_expires, revoked"
+const controllerCols = "system_id, hostname, type, version, interfaces, last_seen, created, cert_serial, previous_serial, cert_expires, revoked"
 
 func scanController(scan func(...any) error) (c metal.Controller, err error) {
 	var seen, created, expires int64
 	var ifaces string
-	if err = scan(&c.SystemID, &c.Hostname, &c.Type, &c.Version, &ifaces, &seen, &created, &c.CertSerial, &expires, &c.Revoked); err != nil {
+	if err = scan(&c.SystemID, &c.Hostname, &c.Type, &c.Version, &ifaces, &seen, &created, &c.CertSerial, &c.PreviousSerial, &expires, &c.Revoked); err != nil {
 		return c, err
 	}
 	c.LastSeen, c.Created, c.CertExpires = fromMicros(seen), fromMicros(created), fromMicros(expires)
@@ -40,13 +40,14 @@ func controllerArgs(c metal.Controller) []any {
 	if ifaces == nil {
 		ifaces = []metal.ControllerInterface{}
 	}
-	return []any{c.Hostname, int(c.Type), c.Version, toJSON(ifaces), micros(c.LastSeen), micros(c.Created), c.CertSerial, micros(c.CertExpires), bit(c.Revoked)}
+	return []any{c.Hostname, int(c.Type), c.Version, toJSON(ifaces), micros(c.LastSeen), micros(c.Created), c.CertSerial, c.PreviousSerial, micros(c.CertExpires), bit(c.Revoked)}
 }
 
 // AddController inserts a controller.
 func (t *Tx) AddController(c metal.Controller) error {
 	t.touch(ControllerTarget(c.SystemID), true)
-	_, err := t.exec("INSERT INTO controllers (hostname, type, version, interfaces, last_seen, created, cert_serial, cert_expires, revoked, system_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := t.exec(`INSERT INTO controllers (hostname, type, version, interfaces, last_seen, created, cert_serial, previous_serial, cert_expires, revoked, system_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		append(controllerArgs(c), c.SystemID)...)
 	return err
 }
@@ -54,7 +55,8 @@ func (t *Tx) AddController(c metal.Controller) error {
 // PutController updates a controller.
 func (t *Tx) PutController(c metal.Controller) error {
 	t.touch(ControllerTarget(c.SystemID), false)
-	_, err := t.exec("UPDATE controllers SET hostname = ?, type = ?, version = ?, interfaces = ?, last_seen = ?, created = ?, cert_serial = ?, cert_expires = ?, revoked = ? WHERE system_id = ?",
+	_, err := t.exec(`UPDATE controllers SET hostname = ?, type = ?, version = ?, interfaces = ?, last_seen = ?, created = ?, cert_serial = ?, previous_serial = ?, cert_expires = ?, revoked = ?
+		WHERE system_id = ?`,
 		append(controllerArgs(c), c.SystemID)...)
 	return err
 }
