@@ -50,6 +50,22 @@ func TestConformanceSimulator(t *testing.T) {
 	}
 }
 
+// Whatever the region lets somebody choose, the driver takes.
+func TestChoices(t *testing.T) {
+	kind, _ := metal.FindPowerType("ipmi")
+	for _, field := range kind.Fields {
+		for _, choice := range field.Choices {
+			set, err := readSettings(power.NewParameters(metal.PowerParameters{"power_address": "192.0.2.1", field.Name: choice[0]}))
+			if err != nil {
+				t.Errorf("%s=%s: %v", field.Name, choice[0], err)
+			}
+			if field.Name == "cipher_suite_id" && choice[0] == "auto" && (len(set.suites) != 2 || set.suites[0].id != 17) {
+				t.Errorf("auto: got suites %v, want 17 first", set.suites)
+			}
+		}
+	}
+}
+
 func query(t *testing.T, p metal.PowerParameters) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
