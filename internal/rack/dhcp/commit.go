@@ -71,7 +71,7 @@ func (s *Server) commit(ctx context.Context) {
 		s.commits.Add(1)
 		if err := s.journal.append(batch); err != nil {
 			s.dropped.Add(uint64(len(grants)))
-			s.complain(ctx, nothing, "dhcp gives no leases", "error", err)
+			s.complain(ctx, "dhcp gives no leases", "error", err)
 			continue
 		}
 		for i := range grants {
@@ -118,7 +118,7 @@ func (s *Server) compact(ctx context.Context) {
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b lease) int { return int(int64(a.ip) - int64(b.ip)) })
 	if err := s.journal.rewrite(all); err != nil {
-		s.complain(ctx, nothing, "cannot compact the lease file", "error", err)
+		s.complain(ctx, "cannot compact the lease file", "error", err)
 	}
 }
 

@@ -271,7 +271,7 @@ func (d *decider) answer(s *subnet, p *packet, kind byte, yi ip4, lifetime uint3
 	switch {
 	case p.giaddr != 0:
 		r.to = toRelay
-	case p.ciaddr != 0:
+	case p.ciaddr != 0 && (lifetime == 0 || p.ciaddr == yi): // else anybody could have us write to any address
 		r.to = toClient
 	case p.flags&broadcastFlag != 0:
 		r.to = toAll

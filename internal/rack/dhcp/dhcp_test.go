@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/wire"
 )
 
 var (
@@ -196,6 +198,7 @@ func TestWhere(t *testing.T) {
 	}{
 		{"unserved interface", "eth9", "", nowhere, nil},
 		{"broadcast flag", "lab0", "10.0.0.100", toAll, []dhcpv4.Modifier{dhcpv4.WithBroadcast(true)}},
+		{"client address made up", "lab0", "10.0.0.100", toOffered, []dhcpv4.Modifier{dhcpv4.WithClientIP(net.ParseIP("198.51.100.7"))}},
 		{"relay of the same VLAN", "lab0", "10.0.0.100", toRelay, []dhcpv4.Modifier{relay("10.0.0.9")}},
 		{"relay of another VLAN", "lab0", "10.0.1.10", toRelay, []dhcpv4.Modifier{relay("10.0.1.9")}},
 		{"relay of nowhere", "lab0", "", nowhere, []dhcpv4.Modifier{relay("192.0.2.1")}},
@@ -212,6 +215,68 @@ func TestWhere(t *testing.T) {
 				t.Errorf("got %v to %d; want %v to %d", ip, v.to, tt.ip, tt.to)
 			}
 		})
+	}
+}
+
+// server is one with a clock that stands still, and the list of the events it reports.
+func server(t *testing.T, log slog.Handler) (s *Server, now *time.Time, told *[]wire.SecurityRequest) {
+	t.Helper()
+	now, told = new(time.Time), new([]wire.SecurityRequest)
+	*now = start
+	s, err := New(Config{Log: slog.New(log), LeaseFile: filepath.Join(t.TempDir(), "leases"), Now: func() time.Time { return *now },
+		Security: func(e wire.SecurityRequest) { *told = append(*told, e) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.journal.close() })
+	return s, now, told
+}
+
+// Whoever makes up servers fills the list of those that are told apart; it must not hide a real one for ever.
+func TestRogues(t *testing.T) {
+	s, now, told := server(t, slog.DiscardHandler)
+	seen := func(other ip4) { s.tell(t.Context(), "lab0", &packet{mac: 1}, verdict{event: rogue, other: other}) }
+	for i := range ip4(2 * maxRogues) {
+		seen(0x0a000100 + i)
+	}
+	const actual = 0x0a000042
+	seen(actual)
+	if len(*told) != maxRogues {
+		t.Fatalf("got %d reports, want %d", len(*told), maxRogues)
+	}
+	*now = now.Add(rogueEvery)
+	for range 2 {
+		seen(actual)
+	}
+	if n := len(*told); n != maxRogues+1 || (*told)[n-1].Source != ip4(actual).Addr() {
+		t.Errorf("got %d reports, the last of %v; want one more, of the real server", n, (*told)[n-1].Source)
+	}
+}
+
+// counter counts log records.
+type counter struct {
+	slog.Handler
+	n int
+}
+
+func (c *counter) Enabled(context.Context, slog.Level) bool  { return true }
+func (c *counter) Handle(context.Context, slog.Record) error { c.n++; return nil }
+func (c *counter) WithAttrs([]slog.Attr) slog.Handler        { return c }
+
+// An interface that is missing for good must not silence a disk that fails.
+func TestComplaintsAreToldApart(t *testing.T) {
+	log := &counter{Handler: slog.DiscardHandler}
+	s, now, _ := server(t, log)
+	for _, step := range []struct {
+		text string
+		wait time.Duration
+		want int
+	}{{"no interface", 0, 1}, {"no disk", 0, 2}, {"no interface", time.Second, 2}, {"no interface", complainEvery, 3}, {"no disk", 0, 4}} {
+		*now = now.Add(step.wait)
+		s.complain(t.Context(), step.text)
+		if log.n != step.want {
+			t.Errorf("%s after %v: got %d lines, want %d", step.text, step.wait, log.n, step.want)
+		}
 	}
 }
 

@@ -105,7 +105,7 @@ func (s *Server) read(ctx context.Context, l *listener) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			s.complain(ctx, nothing, "cannot read dhcp packets", "interface", l.iface, "error", err)
+			s.complain(ctx, "cannot read dhcp packets", "interface", l.iface, "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second): // the interface may be down for a moment

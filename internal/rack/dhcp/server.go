@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -80,7 +81,7 @@ type Server struct {
 	mu      sync.Mutex // guards all below
 	d       decider
 	rogues  map[netip.Addr]time.Time
-	lastLog map[event]time.Time
+	lastLog map[string]time.Time // by text, which are few
 
 	journal *journal // used by New, then by commit alone
 
@@ -100,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), pending: make(chan grant, maxPending),
-		rogues: map[netip.Addr]time.Time{}, lastLog: map[event]time.Time{},
+		rogues: map[netip.Addr]time.Time{}, lastLog: map[string]time.Time{},
 	}
 	x, _ := newIndex(metal.RackSnapshot{})
 	s.d = decider{x: x, t: newLeases(), http: strconv.Itoa(cfg.HTTPPort)}
@@ -195,7 +196,7 @@ func (s *Server) reconcile(ctx context.Context, open map[string]*listener) {
 		}
 		l, err := s.listen(ctx, name)
 		if err != nil {
-			s.complain(ctx, nothing, "cannot serve dhcp on interface", "interface", name, "error", err)
+			s.complain(ctx, "cannot serve dhcp on interface", "interface", name, "error", err)
 			continue
 		}
 		open[name] = l
@@ -203,13 +204,13 @@ func (s *Server) reconcile(ctx context.Context, open map[string]*listener) {
 	}
 }
 
-// complain logs a warning, at most once in a while for each kind of event.
-func (s *Server) complain(ctx context.Context, e event, text string, args ...any) {
+// complain logs a warning, at most once in a while for each text.
+func (s *Server) complain(ctx context.Context, text string, args ...any) {
 	now := s.cfg.Now()
 	s.mu.Lock()
-	quiet := now.Sub(s.lastLog[e]) < complainEvery
+	quiet := now.Sub(s.lastLog[text]) < complainEvery
 	if !quiet {
-		s.lastLog[e] = now
+		s.lastLog[text] = now
 	}
 	s.mu.Unlock()
 	if !quiet {
@@ -222,13 +223,16 @@ func (s *Server) tell(ctx context.Context, iface string, p *packet, v verdict) {
 	switch v.event {
 	case exhausted:
 		s.exhausted.Add(1)
-		s.complain(ctx, v.event, "no free address in the dynamic ranges", "interface", iface, "mac", string(p.mac.MAC()))
+		s.complain(ctx, "no free address in the dynamic ranges", "interface", iface, "mac", string(p.mac.MAC()))
 	case conflict:
 		s.declined.Add(1)
-		s.complain(ctx, v.event, "a machine found its address in use", "interface", iface, "mac", string(p.mac.MAC()), "ip", v.yi.Addr())
+		s.complain(ctx, "a machine found its address in use", "interface", iface, "mac", string(p.mac.MAC()), "ip", v.yi.Addr())
 	case rogue:
 		other, now := v.other.Addr(), s.cfg.Now()
 		s.mu.Lock()
+		if len(s.rogues) >= maxRogues { // made-up ones must not hide a real one for ever
+			maps.DeleteFunc(s.rogues, func(_ netip.Addr, seen time.Time) bool { return now.Sub(seen) >= rogueEvery })
+		}
 		seen, known := s.rogues[other]
 		fresh := now.Sub(seen) >= rogueEvery && (known || len(s.rogues) < maxRogues)
 		if fresh {
