@@ -66,6 +66,7 @@ type Rack struct {
 	images   *images.Cache
 	power    *power.Set
 
+	taking   sync.Mutex // one snapshot at a time is used and kept
 	snapshot atomic.Pointer[metal.RackSnapshot]
 	server   atomic.Pointer[serving] // certificate shown to machines
 	recert   chan struct{}
@@ -211,10 +212,7 @@ func (r *Rack) handlers() wire.Handlers {
 			if err := wire.Decode(body, &s); err != nil {
 				return nil, err
 			}
-			if err := r.useSnapshot(s); err != nil {
-				return nil, err
-			}
-			return nil, secret.WriteFile(r.snapshotFile(), body)
+			return nil, r.takeSnapshot(s, body)
 		},
 		wire.Power.Name: func(ctx context.Context, body []byte) (any, error) {
 			var req wire.PowerRequest
@@ -244,6 +242,8 @@ func (r *Rack) doPower(ctx context.Context, req wire.PowerRequest) (any, error) 
 
 func (r *Rack) snapshotFile() string { return filepath.Join(r.Config.StateDir, "snapshot.json") }
 
+// loadSnapshot takes up the kept snapshot. One that is damaged, or that another release wrote, must not keep the rack
+// from coming back to the region, which has a good one.
 func (r *Rack) loadSnapshot() error {
 	b, err := os.ReadFile(r.snapshotFile())
 	if errors.Is(err, os.ErrNotExist) {
@@ -253,22 +253,38 @@ func (r *Rack) loadSnapshot() error {
 		return err
 	}
 	var s metal.RackSnapshot
-	if err := json.Unmarshal(b, &s); err != nil {
-		r.Log.Warn("cannot read the kept snapshot; waiting for the region", "error", err)
-		return nil
+	if err = json.Unmarshal(b, &s); err == nil {
+		err = r.useSnapshot(s)
 	}
-	return r.useSnapshot(s)
+	if err != nil {
+		r.Log.Warn("cannot use the kept snapshot; waiting for the region", "error", err)
+	}
+	return nil
+}
+
+// takeSnapshot serves from a snapshot that the region sent, and keeps it.
+func (r *Rack) takeSnapshot(s metal.RackSnapshot, text []byte) error {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	if err := r.useSnapshot(s); err != nil {
+		return err
+	}
+	return secret.WriteFile(r.snapshotFile(), text)
 }
 
 // useSnapshot serves from a snapshot from now on; one that cannot be used leaves the old one in place.
 func (r *Rack) useSnapshot(s metal.RackSnapshot) error {
-	if old := r.snapshot.Load(); old != nil && s.Version <= old.Version {
+	old := r.snapshot.Load()
+	if old != nil && s.Version <= old.Version {
 		return fault.New(fault.Conflict, "The rack has a newer snapshot (%d) than this (%d).", old.Version, s.Version)
 	}
-	if err := r.dhcp.SetSnapshot(s); err != nil {
+	if err := r.metadata.SetSnapshot(s); err != nil {
 		return err
 	}
-	if err := r.metadata.SetSnapshot(s); err != nil {
+	if err := r.dhcp.SetSnapshot(s); err != nil {
+		if old != nil {
+			err = errors.Join(err, r.metadata.SetSnapshot(*old))
+		}
 		return err
 	}
 	if r.boot != nil {
@@ -419,12 +435,12 @@ func (r *Rack) reportLoop(ctx context.Context) {
 		}
 		var err error
 		if len(batch) > 0 {
-			if err = r.Call(ctx, wire.Leases, wire.LeasesRequest{Leases: batch}, nil); err == nil || !fault.Is(err, fault.Unavailable) {
+			if err = r.Call(ctx, wire.Leases, wire.LeasesRequest{Leases: batch}, nil); !r.again(ctx, err) {
 				batch = nil
 			}
 		}
 		if event != nil && err == nil {
-			if err = r.Call(ctx, wire.Security, *event, nil); err == nil || !fault.Is(err, fault.Unavailable) {
+			if err = r.Call(ctx, wire.Security, *event, nil); !r.again(ctx, err) {
 				event = nil
 			}
 		}
@@ -438,6 +454,18 @@ func (r *Rack) reportLoop(ctx context.Context) {
 	}
 }
 
+// again reports whether a report that ended so is to be sent again: it is while the region is away. What the region
+// refuses is lost, and said.
+func (r *Rack) again(ctx context.Context, err error) bool {
+	if fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+		return true
+	}
+	if err != nil {
+		r.Log.ErrorContext(ctx, "the region refused a report", "error", err)
+	}
+	return false
+}
+
 // fetch gets an image's bytes from the region, with the rack's certificate, from an offset on.
 func (r *Rack) fetch(ctx context.Context, digest string, offset int64) (io.ReadCloser, int64, error) {
 	r.mu.Lock()
@@ -447,7 +475,8 @@ func (r *Rack) fetch(ctx context.Context, digest string, offset int64) (io.ReadC
 	if err != nil {
 		return nil, 0, err
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true, DisableCompression: true, ResponseHeaderTimeout: 30 * time.Second}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true, DisableCompression: true,
+		DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: 30 * time.Second}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id.Region+"/image/"+digest, nil)
 	if err != nil {
 		return nil, 0, err
