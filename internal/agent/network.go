@@ -19,8 +19,9 @@ const (
 	linkTimeout    = 30 * time.Second
 	carrierTimeout = 90 * time.Second
 	leaseTimeout   = 2 * time.Minute
-	minMTU         = 576   // RFC 791, what every host must take
-	maxMTU         = 65535 // of an IPv4 packet
+	renewRetry     = 30 * time.Second // between tries to renew a lease
+	minMTU         = 576              // RFC 791, what every host must take
+	maxMTU         = 65535            // of an IPv4 packet
 )
 
 // connectNetwork configures the interface that the firmware booted from by DHCPv4 and keeps its lease until
@@ -54,7 +55,7 @@ func connectNetwork(ctx context.Context, console *Console, root string, mac meta
 		return fmt.Errorf("cannot configure %s: %w", name, err)
 	}
 	console.Stage("network", "%s %s gateway %v server %v", name, lease.ACK.YourIPAddr, lease.ACK.Router(), lease.ACK.ServerIdentifier())
-	go keepLease(ctx, console, name, lease)
+	go keepLease(ctx, console, lease, renewOn(name))
 	return nil
 }
 
@@ -152,24 +153,39 @@ func applyLease(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 
 // keepLease renews at half of the lease time, until ctx ends. If that fails for good we keep the address:
 // an interrupted installation helps nobody, and the server sees the address in use.
-func keepLease(ctx context.Context, console *Console, name string, lease *nclient4.Lease) {
+func keepLease(ctx context.Context, console *Console, lease *nclient4.Lease, renew func(context.Context, *nclient4.Lease) (*nclient4.Lease, error)) {
+	wait := renewAfter(lease)
 	for {
-		t1 := max(lease.ACK.IPAddressLeaseTime(10*time.Minute)/2, 10*time.Second)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(t1):
+		case <-time.After(wait):
 		}
+		renewed, err := renew(ctx, lease)
+		switch {
+		case err == nil:
+			lease = renewed
+			wait = renewAfter(lease)
+		case ctx.Err() == nil:
+			// The other half of the lease is there to try again in: the server may just be restarting.
+			wait = min(wait, renewRetry)
+			console.Stage("network", "cannot renew the lease, trying again in %v: %v", wait, err)
+		}
+	}
+}
+
+func renewAfter(lease *nclient4.Lease) time.Duration {
+	return max(lease.ACK.IPAddressLeaseTime(10*time.Minute)/2, 10*time.Second)
+}
+
+// renewOn asks on an interface. The client is new each time, because a broken raw socket stays so.
+func renewOn(name string) func(context.Context, *nclient4.Lease) (*nclient4.Lease, error) {
+	return func(ctx context.Context, lease *nclient4.Lease) (*nclient4.Lease, error) {
 		client, err := nclient4.New(name, nclient4.WithTimeout(5*time.Second), nclient4.WithRetry(3))
-		if err == nil {
-			var renewed *nclient4.Lease
-			if renewed, err = client.Renew(ctx, lease); err == nil {
-				lease = renewed
-			}
-			_ = client.Close()
+		if err != nil {
+			return nil, err
 		}
-		if err != nil && ctx.Err() == nil {
-			console.Stage("network", "cannot renew the lease, trying again: %v", err)
-		}
+		defer func() { _ = client.Close() }()
+		return client.Renew(ctx, lease)
 	}
 }
