@@ -16,7 +16,7 @@ import (
 const rereadTimeout = 10 * time.Second
 
 // deploy writes an image to the boot disk and gives it its seed. From the first byte written until the end, a
-// failure leaves the disk without anything that could start.
+// failure leaves the disk without anything that could start; a loss of power does until the image is verified.
 func (r *run) deploy(ctx context.Context, task wire.DeployTask) error {
 	digest := strings.ToLower(task.ImageSHA256)
 	if sum, err := hex.DecodeString(digest); err != nil || len(sum) != 32 || task.ImageSize <= 0 {
@@ -80,9 +80,10 @@ func (r *run) writeImage(ctx context.Context, task wire.DeployTask, digest strin
 	defer packed.Close()
 	writing := r.meter(ctx, "writing image", task.ImageSize)
 	image, closeImage, err := unpack(packed, task.Compression)
+	var head []byte
 	var written int64
 	if err == nil {
-		written, err = disk.WriteImage(image, func() { writing.at(packed.off) })
+		head, written, err = disk.WriteImage(image, func() { writing.at(packed.off) })
 		closeImage()
 	}
 	// The order of blame: no bytes, wrong bytes, and only then an image that does not unpack or fit.
@@ -101,6 +102,9 @@ func (r *run) writeImage(ctx context.Context, task wire.DeployTask, digest strin
 	}
 	r.progress(ctx, "flushing", -1)
 	if err := disk.Sync(); err != nil {
+		return err
+	}
+	if err := disk.WriteHead(head); err != nil {
 		return err
 	}
 	r.Console.Stage("image", "%d bytes written, digest verified", written)

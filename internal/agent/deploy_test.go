@@ -114,7 +114,8 @@ func TestDeploy(t *testing.T) {
 func TestDeployResumes(t *testing.T) {
 	image := testImage(t, 24*mib)
 	rack := deployRack(t, image, "")
-	breaks := 3
+	root, host := machineTree(t, map[string]int64{"sda": 32 * mib})
+	breaks := 4
 	rack.intercept = func(w http.ResponseWriter, req *http.Request) bool {
 		if !strings.HasPrefix(req.URL.Path, wire.ImagePath) || breaks == 0 {
 			return false
@@ -123,6 +124,9 @@ func TestDeployResumes(t *testing.T) {
 		var from int
 		_, _ = fmt.Sscanf(req.Header.Get("Range"), "bytes=%d-", &from)
 		rack.ranges = append(rack.ranges, req.Header.Get("Range"))
+		if disk, err := os.ReadFile(filepath.Join(host.dir, "sda")); from > 8*mib && (err != nil || !allZero(disk[:mib]) || !bytes.Equal(disk[mib:8*mib], image[mib:8*mib])) {
+			t.Errorf("at byte %d of the image: want the disk to hold it but for its first MiB (%v)", from, err)
+		}
 		w.Header().Set("Content-Length", fmt.Sprint(len(image)-from))
 		if from > 0 {
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(image)-1, len(image)))
@@ -131,15 +135,14 @@ func TestDeployResumes(t *testing.T) {
 		_, _ = w.Write(image[from : from+3*mib+17])
 		panic(http.ErrAbortHandler)
 	}
-	root, host := machineTree(t, map[string]int64{"sda": 32 * mib})
 	if _, err := runAgent(t, rack, root, host); err != nil {
 		t.Fatal(err)
 	}
-	if len(rack.ranges) != 4 || rack.ranges[0] != "" || slices.Contains(rack.ranges[1:], "") {
-		t.Errorf("got ranges %q, want a start and three resumptions", rack.ranges)
+	if len(rack.ranges) != 5 || rack.ranges[0] != "" || slices.Contains(rack.ranges[1:], "") {
+		t.Errorf("got ranges %q, want a start and four resumptions", rack.ranges)
 	}
 	disk, _ := os.ReadFile(filepath.Join(host.dir, "sda"))
-	if !bytes.Equal(disk[mib:23*mib], image[mib:23*mib]) {
+	if !bytes.Equal(disk[mib:23*mib], image[mib:23*mib]) || allZero(disk[:mib]) {
 		t.Error("the disk does not hold the image")
 	}
 }

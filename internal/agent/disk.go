@@ -219,9 +219,10 @@ func (e errTooSmall) Error() string {
 	return fmt.Sprintf("disk too small: it has %d bytes and the image needs more than %d", e.disk, e.at)
 }
 
-// WriteImage copies an unpacked image to the start of the disk and returns its size. Blocks of zeros are not
-// written but zeroed, which costs most devices nothing.
-func (d *Disk) WriteImage(src io.Reader, tick func()) (int64, error) {
+// WriteImage copies an unpacked image to the start of the disk, all but its first MiB: without that nothing starts
+// from the disk, whatever happens until WriteHead writes it. It returns it, and the size of the image. Blocks of zeros
+// are not written but zeroed, which costs most devices nothing.
+func (d *Disk) WriteImage(src io.Reader, tick func()) (head []byte, size int64, err error) {
 	buf := make([]byte, chunk)
 	var off, zeroFrom, flushed int64 // zeros from zeroFrom to off are not on the disk yet
 	flushZeros := func() error {
@@ -234,23 +235,27 @@ func (d *Disk) WriteImage(src io.Reader, tick func()) (int64, error) {
 		if n > 0 {
 			part := buf[:n]
 			if off+int64(n) > d.size {
-				return off, errTooSmall{d.size, d.size}
+				return nil, off, errTooSmall{d.size, d.size}
+			}
+			if off == 0 {
+				head = bytes.Clone(part[:min(n, mib)])
+				clear(part[:len(head)])
 			}
 			if allZero(part) {
 				off += int64(n)
 			} else {
 				if err := flushZeros(); err != nil {
-					return off, err
+					return nil, off, err
 				}
 				if _, err := d.f.WriteAt(part, off); err != nil {
-					return off, fmt.Errorf("cannot write at %d: %w", off, err)
+					return nil, off, fmt.Errorf("cannot write at %d: %w", off, err)
 				}
 				off += int64(n)
 				zeroFrom = off
 			}
 			if off-flushed >= flushEvery {
 				if err := d.f.Sync(); err != nil {
-					return off, fmt.Errorf("cannot write back: %w", err)
+					return nil, off, fmt.Errorf("cannot write back: %w", err)
 				}
 				_ = unix.Fadvise(int(d.f.Fd()), flushed, off-flushed, unix.FADV_DONTNEED)
 				flushed = off
@@ -259,11 +264,19 @@ func (d *Disk) WriteImage(src io.Reader, tick func()) (int64, error) {
 		}
 		switch {
 		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return off, flushZeros()
+			return head, off, flushZeros()
 		case err != nil:
-			return off, err
+			return nil, off, err
 		}
 	}
+}
+
+// WriteHead writes what WriteImage left out, once all else is on the disk.
+func (d *Disk) WriteHead(head []byte) error {
+	if _, err := d.f.WriteAt(head, 0); err != nil {
+		return fmt.Errorf("cannot write the start of the image: %w", err)
+	}
+	return d.Sync()
 }
 
 // findDisk chooses a disk by serial, or by name if there is no serial. A disk with another serial is never

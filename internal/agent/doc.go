@@ -11,7 +11,7 @@
 // cloud-init seed is only fetched when a verified image is on the disk.
 //
 // Invariants: every wait has an end; every failure is one console line that says what to do about it; an
-// image that could not be verified never stays bootable.
+// image is not bootable before it is verified, so not after a loss of power either.
 //
 // Start with run.go, then the task at hand: deploy.go, erase.go, script.go, inventory.go.
 package agent
