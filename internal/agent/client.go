@@ -194,8 +194,11 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	return c.again(ctx, func(ctx context.Context) error { return c.once(ctx, method, path, in, out) })
 }
 
-// errBusy marks an answer that says: later.
-var errBusy = errors.New("the rack is not ready")
+// errBusy marks an answer that says: later. errComing marks one that says when: what was asked for is being prepared.
+var (
+	errBusy   = errors.New("the rack is not ready")
+	errComing = errors.New("the rack prepares it")
+)
 
 // final stops the retries for an error that is not a refusal.
 type final struct{ error }
@@ -279,6 +282,9 @@ func checkStatus(resp *http.Response) error {
 		return nil
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" {
+		return fmt.Errorf("%w: %s", errComing, metal.Printable(string(text), 300))
+	}
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500 {
 		return fmt.Errorf("%w: it answered %d %s", errBusy, resp.StatusCode, metal.Printable(string(text), 300))
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -144,6 +145,32 @@ func TestDeployResumes(t *testing.T) {
 	disk, _ := os.ReadFile(filepath.Join(host.dir, "sda"))
 	if !bytes.Equal(disk[mib:23*mib], image[mib:23*mib]) || allZero(disk[:mib]) {
 		t.Error("the disk does not hold the image")
+	}
+}
+
+// The rack may need longer to fetch an image than the agent waits for a rack that is away.
+func TestDeployWaitsForTheRack(t *testing.T) {
+	image := testImage(t, 16*mib)
+	rack := deployRack(t, image, "")
+	asked := 0
+	rack.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		if !strings.HasPrefix(req.URL.Path, wire.ImagePath) {
+			return false
+		}
+		if asked++; asked > 20 {
+			return false
+		}
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "on its way", http.StatusServiceUnavailable)
+		return true
+	}
+	root, host := machineTree(t, map[string]int64{"sda": 32 * mib})
+	rack.StartTLS()
+	c := Config{Args: rack.args(), Root: root, Host: host, Console: NewConsole(&testLog{t: t})}
+	r := &run{Config: c, client: newClient(c.Args, c.Console)}
+	r.client.backoff, r.client.retryFor = 5*time.Millisecond, 20*time.Millisecond // twenty times the one is more than the other
+	if _, err := r.run(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

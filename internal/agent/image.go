@@ -40,7 +40,7 @@ type download struct {
 	idle   *time.Timer // ends a request that stands still
 	cancel context.CancelFunc
 	failed error     // final: returned for ever
-	moved  time.Time // when bytes last came
+	moved  time.Time // when bytes last came, or the rack said that they will
 	wait   time.Duration
 }
 
@@ -80,6 +80,11 @@ func (d *download) Read(p []byte) (int, error) {
 		d.Close()
 		if err == nil {
 			continue
+		}
+		// A rack that has to fetch a large image itself says so. How long the whole may take is the region's to decide:
+		// it ends the boot.
+		if errors.Is(err, errComing) {
+			d.moved, d.wait = time.Now(), d.client.backoff
 		}
 		if isFinal(err) || d.ctx.Err() != nil || time.Since(d.moved) > d.client.retryFor {
 			d.failed = fmt.Errorf("cannot fetch the image beyond byte %d of %d: %w", d.off, d.size, err)

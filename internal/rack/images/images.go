@@ -35,6 +35,11 @@ const (
 	resumePause = 2 * time.Second
 	// maxDownload ends a download however slow.
 	maxDownload = 2 * time.Hour
+	// openWait is how long Open waits for an image; who asked is then told to ask again. It is below the time in which
+	// agents expect an answer.
+	openWait, askAgain = 30 * time.Second, time.Second
+	// linger is how long a download goes on that nobody waits for: those told to ask again come back.
+	linger = 2 * time.Minute
 	// maxParallel bounds downloads at the same time; further ones wait.
 	maxParallel = 4
 	partSuffix  = ".part"
@@ -77,10 +82,10 @@ type entry struct {
 
 // flight is a preparation, download or verification, that several requests wait for.
 type flight struct {
-	done   chan struct{}
-	err    error
-	cancel context.CancelFunc
-	users  int
+	done    chan struct{}
+	err     error
+	abandon *time.Timer // ends it; runs while there are no users
+	users   int
 }
 
 // New opens the cache. Images found in it are verified when they are first asked for, partial downloads resumed.
@@ -118,7 +123,8 @@ func validDigest(s string) bool {
 
 // Open returns an image and its size in bytes. It waits until the image is on this rack and verified, which for
 // a miss is a download; the download goes on for others if ctx ends. Kinds: NotFound for what is not a digest
-// or not at the region, Unavailable when it cannot be fetched, Internal when the disk fails.
+// or not at the region, Unavailable when it cannot be fetched, or with RetryAfter when that takes longer than a
+// request should, Internal when the disk fails.
 func (c *Cache) Open(ctx context.Context, digest string) (io.ReadSeekCloser, int64, error) {
 	if !validDigest(digest) {
 		return nil, 0, fault.New(fault.NotFound, "There is no such image.")
@@ -175,13 +181,13 @@ func (r *reader) Close() error {
 func (c *Cache) path(digest string) string { return filepath.Join(c.cfg.Dir, digest) }
 
 // prepare gets an image onto the disk and verified, together with everybody who asks for it meanwhile. The work
-// ends when the last of them has gone.
+// ends some time after the last of them has gone.
 func (c *Cache) prepare(ctx context.Context, digest string) error {
 	c.mu.Lock()
 	f := c.flight[digest]
 	if f == nil {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxDownload)
-		f = &flight{done: make(chan struct{}), cancel: cancel}
+		f = &flight{done: make(chan struct{}), abandon: time.AfterFunc(linger, cancel)}
 		c.flight[digest] = f
 		go func() {
 			err := c.work(work, digest)
@@ -191,26 +197,34 @@ func (c *Cache) prepare(ctx context.Context, digest string) error {
 			cancel()
 			c.mu.Lock()
 			f.err = err
+			f.abandon.Stop()
 			delete(c.flight, digest)
 			c.mu.Unlock()
 			close(f.done)
 		}()
 	}
 	f.users++
+	f.abandon.Stop()
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if f.users--; f.users == 0 {
-			f.cancel()
+		if f.users--; f.users == 0 && c.flight[digest] == f {
+			f.abandon.Reset(linger)
 		}
 	}()
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
 	select {
 	case <-f.done:
 		if errors.Is(f.err, context.Canceled) && ctx.Err() == nil {
-			return nil // all others left just as we came: Open tries again
+			return nil // it was abandoned just as we came: Open tries again
 		}
 		return f.err
+	case <-timer.C:
+		e := fault.New(fault.Unavailable, "The image is on its way to the rack.")
+		e.RetryAfter = askAgain
+		return e
 	case <-ctx.Done():
 		return fault.New(fault.Unavailable, "The image is not on the rack yet.")
 	}

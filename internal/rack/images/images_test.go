@@ -166,12 +166,39 @@ func TestWaiterLeaves(t *testing.T) {
 		image := []byte("slow")
 		r := &region{images: map[string][]byte{digest(image): image}, wait: time.Hour}
 		c := open(t, r, t.TempDir(), 0, new([]wire.SecurityRequest))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if _, _, err := c.Open(ctx, digest(image)); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("got %v; want Unavailable", err)
 		}
-		synctest.Wait() // the download nobody waits for has ended
+		time.Sleep(5 * time.Minute) // by then the download that nobody waits for has ended, or the test does not
+		synctest.Wait()
+	})
+}
+
+// A download longer than a request lasts goes on while agents come back for it.
+func TestSlowDownload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		image := []byte("slow")
+		r := &region{images: map[string][]byte{digest(image): image}, wait: 10 * time.Minute}
+		c := open(t, r, t.TempDir(), 0, new([]wire.SecurityRequest))
+		for asked := 1; ; asked++ {
+			f, _, err := c.Open(t.Context(), digest(image))
+			if err == nil {
+				_ = f.Close()
+				if asked < 10 {
+					t.Errorf("got the image at try %d: a request waited too long", asked)
+				}
+				break
+			}
+			if e, ok := fault.As(err); !ok || e.Kind != fault.Unavailable || e.RetryAfter <= 0 || asked > 100 {
+				t.Fatalf("try %d: got %v, want to be told to come again", asked, err)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := r.fetches.Load(); n != 1 {
+			t.Errorf("got %d fetches, want one", n)
+		}
 	})
 }
 
