@@ -13,6 +13,9 @@ import (
 // bootEnv turns BenchmarkBoot on: a round takes some five minutes and needs what `make e2e` needs.
 const bootEnv = "METALWARD_BENCH_BOOT"
 
+// tailBytes is how much is shown of a run that failed: the failure, and the ends of the logs that follow it.
+const tailBytes = 8 << 10
+
 var (
 	labToInit    = regexp.MustCompile(`power-on to /init over the network: ([0-9.]+) s`)
 	storyToAgent = regexp.MustCompile(`([0-9.]+) s  power-on to agent`)
@@ -43,8 +46,8 @@ func BenchmarkBoot(b *testing.B) {
 		cmd := exec.Command("go", "test", "-tags", "e2e", "-count=1", "-timeout", "20m", "-v", "-run", pattern, pkg)
 		cmd.Env = append(os.Environ(), env)
 		out, err := cmd.CombinedOutput()
-		if err != nil {
-			b.Logf("%s %s: %v", pkg, pattern, err) // what happens after the figures does not matter here
+		if err != nil { // what happens after the figures does not matter to them
+			b.Logf("%s %s: %v; it ends with:\n%s", pkg, pattern, err, out[max(0, len(out)-tailBytes):])
 		}
 		return string(out)
 	}
