@@ -33,6 +33,8 @@ const (
 	// A download is resumed at most maxResumes times without a byte of progress, after resumePause each.
 	maxResumes  = 5
 	resumePause = 2 * time.Second
+	// stallAfter is how long the region may send nothing before the connection counts as broken.
+	stallAfter = time.Minute
 	// maxDownload ends a download however slow.
 	maxDownload = 2 * time.Hour
 	// openWait is how long Open waits for an image; who asked is then told to ask again. It is below the time in which
@@ -312,39 +314,20 @@ func (c *Cache) download(ctx context.Context, digest string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	idle := 0
-	for total := int64(-1); total < 0 || have < total; {
-		before := have
-		body, size, err := c.cfg.Fetch(ctx, digest, have)
-		if err == nil {
-			switch {
-			case size < 0 || size > min(maxImage, c.cfg.MaxBytes):
-				err = fault.New(fault.Exhausted, "The image is larger than the rack's image cache.")
-				_ = body.Close()
-				return 0, errors.Join(err, os.Remove(part))
-			case size < have: // not the beginning of this image
-				_ = body.Close()
-				return 0, errors.Join(fault.New(fault.Unavailable, "The image could not be resumed."), os.Remove(part))
-			}
-			total = size
-			var n int64
-			n, err = io.Copy(io.MultiWriter(f, h), io.LimitReader(&ctxReader{ctx, body}, total-have))
-			_ = body.Close()
-			have += n
-			if err == nil && have < total {
-				err = io.ErrUnexpectedEOF
-			}
-		}
+	for idle := 0; ; {
+		n, err := c.fetchRest(ctx, digest, have, io.MultiWriter(f, h))
+		have += n
 		if err == nil {
 			break
 		}
-		if have > before {
+		if n > 0 {
 			idle = 0
 		}
-		permanent := fault.Is(err, fault.NotFound) || fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Invalid)
+		permanent := fault.Is(err, fault.NotFound) || fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Invalid) ||
+			errors.Is(err, errTooLarge) || errors.Is(err, errOther)
 		if idle++; permanent || ctx.Err() != nil || idle > maxResumes {
-			if have == 0 {
-				_ = os.Remove(part) // asking for what does not exist must leave nothing behind
+			if permanent || have == 0 {
+				_ = os.Remove(part) // what the region does not have, or not so, leaves nothing behind
 			}
 			if _, ok := fault.As(err); !ok {
 				err = errors.Join(fault.New(fault.Unavailable, "The image could not be fetched from the region."), err)
@@ -373,6 +356,55 @@ func (c *Cache) download(ctx context.Context, digest string) (int64, error) {
 	}
 	c.cfg.Log.InfoContext(ctx, "image cached", "sha256", digest, "bytes", have)
 	return have, nil
+}
+
+// Why what the region has is not taken.
+var (
+	errTooLarge = fault.New(fault.Exhausted, "The image is larger than the rack's image cache.")
+	errOther    = fault.New(fault.Unavailable, "The image could not be resumed.")
+)
+
+// fetchRest copies an image from the byte at have on, and returns how much came. Errors: errTooLarge, errOther if the
+// partial file is not its beginning, and those of Fetch.
+func (c *Cache) fetchRest(outer context.Context, digest string, have int64, w io.Writer) (n int64, err error) {
+	ctx, cancel := context.WithCancel(outer)
+	defer cancel()
+	stalled := time.AfterFunc(stallAfter, cancel)
+	defer stalled.Stop()
+	body, total, err := c.cfg.Fetch(ctx, digest, have)
+	if err == nil {
+		defer body.Close()
+		switch {
+		case total < 0:
+			return 0, fault.New(fault.Unavailable, "The region controller does not say how large the image is.")
+		case total > min(maxImage, c.cfg.MaxBytes):
+			return 0, errTooLarge
+		case total < have:
+			return 0, errOther
+		}
+		n, err = io.Copy(w, io.LimitReader(&ctxReader{ctx, &moving{body, stalled}}, total-have))
+		if err == nil && have+n < total {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	if err != nil && ctx.Err() != nil && outer.Err() == nil {
+		err = fmt.Errorf("nothing came for %v", stallAfter)
+	}
+	return n, err
+}
+
+// moving puts off a timer whenever bytes come.
+type moving struct {
+	r     io.Reader
+	timer *time.Timer
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	if n > 0 {
+		m.timer.Reset(stallAfter)
+	}
+	return n, err
 }
 
 // evict removes the files used longest ago, but not keep and none in use, until the rest fits. Needs mu.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,58 @@ func TestResumeAfterRestart(t *testing.T) {
 	}
 }
 
+// What the region does not have any more leaves no beginning of it behind.
+func TestPartOfWhatIsGone(t *testing.T) {
+	image, dir := []byte("gone"), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, digest(image)+".part"), image[:2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, &region{}, dir, 0, new([]wire.SecurityRequest))
+	if _, _, err := c.Open(t.Context(), digest(image)); !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v, want NotFound", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// stuck sends nothing until its request is given up.
+type stuck struct{ ctx context.Context }
+
+func (s stuck) Read([]byte) (int, error) { <-s.ctx.Done(); return 0, s.ctx.Err() }
+
+// A region that stops in the middle, with the connection open, is asked again for the rest.
+func TestStalledDownload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		image := bytes.Repeat([]byte("image "), 1000)
+		r := &region{images: map[string][]byte{digest(image): image}}
+		stalls := 0
+		c, err := images.New(images.Config{Log: slog.New(slog.DiscardHandler), Dir: t.TempDir(), Fetch: func(ctx context.Context, sum string, offset int64) (io.ReadCloser, int64, error) {
+			body, size, err := r.fetch(ctx, sum, offset)
+			if stalls++; stalls <= 2 {
+				body = io.NopCloser(io.MultiReader(io.LimitReader(body, 1000), stuck{ctx}))
+			}
+			return body, size, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			_, _, err := c.Open(t.Context(), digest(image))
+			if e, ok := fault.As(err); ok && e.RetryAfter > 0 {
+				continue
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			break
+		}
+		if want := []int64{0, 1000, 2000}; !slices.Equal(r.offsets, want) {
+			t.Errorf("fetched from %v; want %v", r.offsets, want)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -179,8 +232,8 @@ func TestWaiterLeaves(t *testing.T) {
 // A download longer than a request lasts goes on while agents come back for it.
 func TestSlowDownload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image := []byte("slow")
-		r := &region{images: map[string][]byte{digest(image): image}, wait: 10 * time.Minute}
+		image := []byte("slow and long")
+		r := &region{images: map[string][]byte{digest(image): image}, wait: 50 * time.Second, cut: 1}
 		c := open(t, r, t.TempDir(), 0, new([]wire.SecurityRequest))
 		for asked := 1; ; asked++ {
 			f, _, err := c.Open(t.Context(), digest(image))
@@ -196,8 +249,8 @@ func TestSlowDownload(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if n := r.fetches.Load(); n != 1 {
-			t.Errorf("got %d fetches, want one", n)
+		if n := int(r.fetches.Load()); n != len(image) {
+			t.Errorf("got %d fetches of a byte each, want %d: it began again", n, len(image))
 		}
 	})
 }
