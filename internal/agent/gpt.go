@@ -77,6 +77,12 @@ func readGPT(r io.ReaderAt, size, block int64) (*gpt, error) {
 		return nil, fmt.Errorf("cannot read the partition table: %w", err)
 	}
 	if string(sector[:8]) != gptSignature {
+		for _, other := range []int64{512, 4096} {
+			start := make([]byte, len(gptSignature))
+			if _, err := r.ReadAt(start, other); err == nil && other != block && string(start) == gptSignature {
+				return nil, fmt.Errorf("cannot use the image: it is made for disks with blocks of %d bytes, and this disk has blocks of %d", other, block)
+			}
+		}
 		return nil, errNoGPT
 	}
 	n := binary.LittleEndian.Uint32(sector[offHeaderSize:])

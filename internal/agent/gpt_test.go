@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -189,6 +190,12 @@ func TestReadGPTRefuses(t *testing.T) {
 	mbr[510], mbr[511] = 0x55, 0xaa
 	if _, err := readGPT(mbr, 8*mib, 512); !errors.Is(err, errNoGPT) {
 		t.Errorf("MBR: got %v, want errNoGPT", err)
+	}
+	for image, disk := range map[int64]int64{512: 4096, 4096: 512} {
+		_, err := readGPT(gptImage(t, 8*mib, image), 8*mib, disk)
+		if want := fmt.Sprintf("made for disks with blocks of %d bytes, and this disk has blocks of %d", image, disk); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 
