@@ -76,14 +76,17 @@ func (v efiVars) unlock(name string) {
 	}
 }
 
-// order returns the numbers in BootOrder.
-func (v efiVars) order() []uint16 {
-	data, _ := v.get("BootOrder")
-	var order []uint16
+// order returns the numbers in BootOrder, none if there is no such variable. One that cannot be read is an error: an
+// order written in its place would lose the network, and with it the machine.
+func (v efiVars) order() (order []uint16, err error) {
+	data, err := v.get("BootOrder")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read BootOrder: %w", err)
+	}
 	for ; len(data) >= 2; data = data[2:] {
 		order = append(order, binary.LittleEndian.Uint16(data))
 	}
-	return order
+	return order, nil
 }
 
 func (v efiVars) setOrder(order []uint16) error {
@@ -117,7 +120,11 @@ func (v efiVars) ours() (ours, taken []uint16) {
 // setBoot puts our entry for the partition first in the boot order, or removes it if esp is nil.
 func (v efiVars) setBoot(esp *Partition) error {
 	ours, taken := v.ours()
-	order := slices.DeleteFunc(v.order(), func(n uint16) bool { return slices.Contains(ours, n) })
+	order, err := v.order()
+	if err != nil {
+		return err
+	}
+	order = slices.DeleteFunc(order, func(n uint16) bool { return slices.Contains(ours, n) })
 	if esp == nil {
 		if len(ours) == 0 {
 			return nil

@@ -201,7 +201,7 @@ func disks(t tree) []metal.InventoryDisk {
 		virtual := slices.ContainsFunc(notDisks, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		// Sectors in sysfs are 512 bytes whatever the disk says of itself.
 		size := t.number(0, dir, "size") * 512
-		if virtual || size <= 0 || !t.exists(dir, "device") || t.text(dir, "removable") == "1" || t.text(dir, "hidden") == "1" {
+		if virtual || size <= 0 || t.text(dir, "ro") == "1" || !t.exists(dir, "device") || t.text(dir, "removable") == "1" || t.text(dir, "hidden") == "1" {
 			continue
 		}
 		model := t.text(dir, "device/model")
@@ -210,7 +210,8 @@ func disks(t tree) []metal.InventoryDisk {
 		}
 		found = append(found, metal.InventoryDisk{
 			Name: name, Model: model, SizeBytes: size,
-			Serial:          cmp.Or(t.text(dir, "serial"), t.text(dir, "device/serial"), pageSerial(t.bytes(256, dir, "device/vpd_pg80"))),
+			// As the region keeps it: it names the disk by it later.
+			Serial:          metal.Printable(cmp.Or(t.text(dir, "serial"), t.text(dir, "device/serial"), pageSerial(t.bytes(256, dir, "device/vpd_pg80"))), metal.MaxInventoryText),
 			FirmwareVersion: cmp.Or(t.text(dir, "device/firmware_rev"), t.text(dir, "device/rev")),
 			BlockSize:       int(t.number(512, dir, "queue/logical_block_size")),
 			Rotational:      t.text(dir, "queue/rotational") == "1",

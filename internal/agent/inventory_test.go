@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,13 +113,18 @@ func TestBootEntry(t *testing.T) {
 		}
 	}
 	esp := &Partition{Number: 2, First: 2048, Last: 4095, GUID: [16]byte{1, 2, 3}}
+	ordered := func(want ...uint16) {
+		t.Helper()
+		got, err := vars.order()
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("order (-want +got):\n%s%v", diff, err)
+		}
+	}
 	for range 2 { // the second time it is replaced, not doubled
 		if err := vars.setBoot(esp); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]uint16{1, 2, 0}, vars.order()); diff != "" {
-			t.Errorf("order (-want +got):\n%s", diff)
-		}
+		ordered(1, 2, 0)
 	}
 	entry, err := vars.get("Boot0001")
 	if err != nil || loadOptionLabel(entry) != bootLabel {
@@ -129,10 +136,42 @@ func TestBootEntry(t *testing.T) {
 	if err := vars.setBoot(nil); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]uint16{2, 0}, vars.order()); diff != "" {
-		t.Errorf("order after removal (-want +got):\n%s", diff)
-	}
+	ordered(2, 0)
 	if tree(dir).exists("Boot0001-" + efiGlobal) {
 		t.Error("the entry is still there")
+	}
+}
+
+// An order that cannot be read is not replaced.
+func TestUnreadableBootOrder(t *testing.T) {
+	dir := t.TempDir()
+	vars := efiVars(dir)
+	if err := os.Mkdir(vars.path("BootOrder"), 0o700); err != nil { // reading a directory fails
+		t.Fatal(err)
+	}
+	for _, esp := range []*Partition{{Number: 1}, nil} {
+		if err := vars.setBoot(esp); err == nil || !strings.Contains(err.Error(), "cannot read BootOrder") {
+			t.Errorf("got %v, want that the order cannot be read", err)
+		}
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 1 {
+		t.Errorf("got %v, want nothing written", list)
+	}
+}
+
+// What has a serial number with control characters is found again by the one that the region keeps, and what cannot
+// be written to is no disk.
+func TestDisks(t *testing.T) {
+	root := t.TempDir()
+	writeTree(t, root, map[string]string{
+		"sys/block/sda/size": "4096\n", "sys/block/sda/device/model": "M\n", "sys/block/sda/serial": " A\x001\x07 \n",
+		"sys/block/mmcblk0boot0/size": "8192\n", "sys/block/mmcblk0boot0/ro": "1\n", "sys/block/mmcblk0boot0/device/model": "M\n",
+	})
+	v := ReadInventory(root)
+	if err := v.Clean(); err != nil || len(v.Disks) != 1 {
+		t.Fatalf("got %+v, %v, want one disk", v.Disks, err)
+	}
+	if d, err := findDisk(disks(tree(root)), v.Disks[0].Serial, "moved"); err != nil || d.Name != "sda" {
+		t.Errorf("by serial %q: got %+v, %v", v.Disks[0].Serial, d, err)
 	}
 }

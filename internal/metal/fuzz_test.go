@@ -91,7 +91,7 @@ func FuzzInventoryClean(f *testing.F) {
 			}
 		}
 		for _, s := range texts {
-			if len(s) > maxInventoryText || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+			if len(s) > MaxInventoryText || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 				t.Errorf("kept the text %q", s)
 			}
 		}

@@ -61,7 +61,7 @@ type InventoryBMC struct {
 const (
 	MaxInventoryInterfaces = 64
 	MaxInventoryDisks      = 512
-	maxInventoryText       = 256
+	MaxInventoryText       = 256
 )
 
 // Clean checks an inventory and cuts its texts to printable characters. Kinds: Invalid.
@@ -86,7 +86,7 @@ func (v *Inventory) Clean() error {
 		&v.DMI.SystemVersion, &v.DMI.SystemSKU, &v.DMI.SystemSerial, &v.DMI.CPUModel, &v.DMI.MainboardVendor, &v.DMI.MainboardProduct,
 		&v.DMI.MainboardSerial, &v.DMI.MainboardVersion, &v.DMI.MainboardFirmwareVendor, &v.DMI.MainboardFirmwareDate,
 		&v.DMI.MainboardFirmwareVersion, &v.DMI.ChassisVendor, &v.DMI.ChassisType, &v.DMI.ChassisSerial, &v.DMI.ChassisVersion} {
-		*s = Printable(*s, maxInventoryText)
+		*s = Printable(*s, MaxInventoryText)
 	}
 	v.HardwareUUID = strings.ToLower(v.HardwareUUID)
 	for i := range v.Interfaces {
@@ -98,13 +98,13 @@ func (v *Inventory) Clean() error {
 		}
 		n.MAC = mac.String()
 		for _, s := range []*string{&n.Name, &n.Driver, &n.Vendor, &n.Product, &n.FirmwareVersion} {
-			*s = Printable(*s, maxInventoryText)
+			*s = Printable(*s, MaxInventoryText)
 		}
 	}
 	for i := range v.Disks {
 		d := &v.Disks[i]
 		for _, s := range []*string{&d.Name, &d.Model, &d.Serial, &d.IDPath, &d.FirmwareVersion} {
-			*s = Printable(*s, maxInventoryText)
+			*s = Printable(*s, MaxInventoryText)
 		}
 		if d.SizeBytes < 0 || d.Name == "" {
 			bad.Add("disks", "A disk without a name or with a negative size.")
