@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,7 +70,7 @@ func TestScripts(t *testing.T) {
 				continue
 			}
 			pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-			if !wait(t.Context(), 5*time.Second, func() bool { return gone(pid) }) && !gone(pid) {
+			if !wait(context.Background(), 5*time.Second, func() bool { return gone(pid) }) && !gone(pid) {
 				t.Errorf("process %d outlived its script", pid)
 			}
 		}
