@@ -1,8 +1,8 @@
 // Package throttle limits how often a source may do something, in bounded memory.
 //
 // Each key has a bucket of tokens that refills over time. When there are more keys than the limit allows, those
-// that have been full again the longest are forgotten, which changes nothing for them; if none is full, new keys
-// are refused: a flood from many forged sources must not make room for itself.
+// that are full again are forgotten, which changes nothing for them; if none is full, new keys are refused: a flood
+// from many forged sources must not make room for itself.
 package throttle
 
 import (
