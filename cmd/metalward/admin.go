@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/ed25519"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region"
+	"github.com/metalward/metalward/internal/region/audit"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/secret"
 )
@@ -139,15 +142,34 @@ func apiKey(ctx context.Context, args []string) error {
 	return nil
 }
 
+const trailUsage = "usage: metalward trail verify [--state-dir DIR] | trail verify --export FILE --key HEX | trail key [--state-dir DIR]"
+
+// trail verifies the trail on the region's host, or an export of it anywhere, with the key that `trail key` prints.
 func trail(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "verify" {
-		return fault.New(fault.Invalid, "usage: metalward trail verify [--state-dir DIR]")
+	if len(args) == 0 || args[0] != "verify" && args[0] != "key" {
+		return fault.New(fault.Invalid, trailUsage)
 	}
-	fs := flag.NewFlagSet("metalward trail verify", flag.ContinueOnError)
+	fs := flag.NewFlagSet("metalward trail "+args[0], flag.ContinueOnError)
 	var c config.Region
 	stateFlags(fs, &c)
+	export, key := "", ""
+	if args[0] == "verify" {
+		fs.StringVar(&export, "export", "", "file that an export wrote; - for standard input")
+		fs.StringVar(&key, "key", "", "the instance's public key, as trail key prints it; for --export")
+	}
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
+	}
+	if export != "" {
+		return verifyExport(export, key)
+	}
+	if args[0] == "key" {
+		public, err := region.TrailKey(c.StateDir)
+		if err != nil {
+			return err
+		}
+		fmt.Println(hex.EncodeToString(public))
+		return nil
 	}
 	r, err := offline(ctx, c)
 	if err != nil {
@@ -159,6 +181,28 @@ func trail(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Printf("The trail is intact: %d sealed events.\n", n)
+	return nil
+}
+
+func verifyExport(name, key string) error {
+	public, err := hex.DecodeString(strings.TrimSpace(key))
+	if err != nil || len(public) != ed25519.PublicKeySize {
+		return fault.Field("key", "Give the public key that `metalward trail key` prints on the region's host.")
+	}
+	from := io.Reader(os.Stdin)
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		from = f
+	}
+	n, err := audit.VerifyExport(from, public)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("The export is intact: %d events.\n", n)
 	return nil
 }
 

@@ -62,6 +62,8 @@ const (
 	RackHello          Action = "rack.hello" // a rack's interfaces changed: the network model follows
 	SiteKeys           Action = "site.keys"  // certificates and keys of the instance
 	TrailView          Action = "trail.view"
+	TrailExport        Action = "trail.export"
+	TrailPrune         Action = "trail.prune"    // the oldest part has been kept long enough
 	SecurityEvent      Action = "security.event" // recorded, changes nothing
 	PublicView         Action = "public.view"    // version, description, login page
 )
@@ -151,6 +153,8 @@ var table = map[Action]row{
 	RackHello:          {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
 	SiteKeys:           {system: true, nouns: []Noun{NounSite}},
 	TrailView:          {rule: ruleGlobal, perm: ViewTrail, system: true},
+	TrailExport:        {rule: ruleGlobal, perm: ViewTrail, system: true},
+	TrailPrune:         {system: true, nouns: []Noun{NounTrail}},
 	SecurityEvent:      {rule: ruleAnyone, system: true, rack: true, machine: true},
 	PublicView:         {rule: ruleAnyone, system: true},
 }

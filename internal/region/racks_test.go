@@ -118,7 +118,7 @@ func TestRacksComeBackAfterAnOutage(t *testing.T) {
 	waitFor(t, "three racks to come back", func() bool { return len(r.Controllers.Connected()) == 3 })
 	renewed := 0
 	err := r.reader.View(context.Background(), func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 1000)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 1000})
 		for _, row := range rows {
 			if row.Detail["event"] == "renewed_with_expired_certificate" {
 				renewed++
@@ -175,7 +175,7 @@ func TestRemovedRackIsOut(t *testing.T) {
 	waitFor(t, "the session to end", func() bool { return len(r.Controllers.Connected()) == 0 })
 	refused := func() (n int) {
 		if err := r.reader.View(context.Background(), func(v *store.View) error {
-			rows, err := v.AuditEvents(0, "", 1000)
+			rows, err := v.AuditEvents(store.AuditQuery{Limit: 1000})
 			for _, row := range rows {
 				if row.Detail["event"] == "rpc_certificate_refused" {
 					n++

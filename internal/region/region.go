@@ -311,11 +311,24 @@ func (r *Region) Handler() http.Handler { return r.server.Handler() }
 
 // VerifyTrail checks the trail. It returns how many rows fit.
 func (r *Region) VerifyTrail(ctx context.Context, stateDir string) (int64, error) {
-	keys, err := secret.OpenKeyring(filepath.Join(stateDir, "root.key"))
+	public, err := TrailKey(stateDir)
 	if err != nil {
 		return 0, err
 	}
-	return audit.Verify(ctx, r.reader, trailKey(keys).Public().(ed25519.PublicKey))
+	return audit.Verify(ctx, r.reader, public)
+}
+
+// TrailKey returns the public key that the instance's trail is signed with.
+func TrailKey(stateDir string) (ed25519.PublicKey, error) {
+	path := filepath.Join(stateDir, "root.key")
+	if _, err := os.Stat(path); err != nil { // opening would make one
+		return nil, fmt.Errorf("cannot read the root key: %w", err)
+	}
+	keys, err := secret.OpenKeyring(path)
+	if err != nil {
+		return nil, err
+	}
+	return trailKey(keys).Public().(ed25519.PublicKey), nil
 }
 
 // Close closes listeners and the database.

@@ -114,7 +114,7 @@ func (s *surface) must(user, method, path string, fields ...string) map[string]a
 func (s *surface) events() (n int) {
 	s.t.Helper()
 	err := s.r.reader.View(context.Background(), func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 100000)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 100000})
 		n = len(rows)
 		return err
 	})
@@ -367,7 +367,7 @@ func TestSecretsAreWriteOnly(t *testing.T) {
 	}
 	// Nor does the trail, nor the database file.
 	err := s.r.reader.View(context.Background(), func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 1000)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 1000})
 		for _, r := range rows {
 			if strings.Contains(fmt.Sprint(r), canary) {
 				t.Errorf("the trail holds a secret: %v", r)

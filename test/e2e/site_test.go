@@ -442,7 +442,7 @@ func (s *site) trail(ctx context.Context, kind string) (n int) {
 	defer r.Close()
 	defer w.Close()
 	s.must(r.View(ctx, func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 10000)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 10000})
 		for _, row := range rows {
 			if row.Detail["event"] == kind || row.Action == kind {
 				n++

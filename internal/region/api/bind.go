@@ -23,6 +23,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindAccount())
 	maps.Copy(all, a.bindUsers())
 	maps.Copy(all, a.bindAccess())
+	maps.Copy(all, a.bindTrail())
 	return all
 }
 

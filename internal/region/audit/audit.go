@@ -106,52 +106,137 @@ func Verify(ctx context.Context, r *store.Reader, public ed25519.PublicKey) (n i
 		return 0, err
 	}
 	for _, region := range regions {
-		err := r.View(ctx, func(v *store.View) error {
-			points, err := v.Checkpoints(region)
-			if err != nil {
-				return err
-			}
-			seq, signed, hash := int64(0), int64(0), ""
-			last := store.AuditRow{AuditEvent: metal.AuditEvent{Sequence: math.MinInt64}} // numbers below 1 are found too
-			for {
-				rows, err := v.AuditChain(region, last.Sequence, last.ID, sealBatch)
-				if err != nil {
-					return err
-				}
-				if len(rows) == 0 {
-					break
-				}
-				for _, row := range rows {
-					if row.Sequence != seq+1 {
-						return &Broken{region, seq + 1, fmt.Sprintf("the row is missing or doubled; the next one is %d", row.Sequence)}
-					}
-					if want := chain(hash, row.AuditEvent); want != row.Hash {
-						return &Broken{region, row.Sequence, "its content was changed"}
-					}
-					seq, last, hash = row.Sequence, row, row.Hash
-					for len(points) > 0 && points[0].Sequence == seq {
-						sig, err := base64.StdEncoding.DecodeString(points[0].Signature)
-						if err != nil || points[0].Hash != hash || !ed25519.Verify(public, statement(points[0], signed), sig) {
-							return &Broken{region, signed + 1, fmt.Sprintf("the checkpoint at row %d does not fit, is not signed by this instance, or does not follow the one before", seq)}
-						}
-						signed, points = seq, points[1:]
-					}
-					n++
-				}
-			}
-			if len(points) > 0 {
-				return &Broken{region, seq + 1, fmt.Sprintf("a checkpoint says that the chain had %d rows", points[len(points)-1].Sequence)}
-			}
-			if signed != seq { // whoever changes rows and chains them anew has no key to sign the result
-				return &Broken{region, signed + 1, "no checkpoint covers it and what follows"}
-			}
-			return nil
-		})
+		k := &checker{region: region, public: public}
+		err := r.View(ctx, func(v *store.View) error { return walk(v, region, k) })
+		if err == nil {
+			err = k.end()
+		}
+		n += k.rows
 		if err != nil {
 			return n, err
 		}
 	}
 	return n, nil
+}
+
+// visitor is told a region's chain in order: where it begins if it was pruned, each event, and after an event the
+// checkpoint that was made there.
+type visitor interface {
+	anchor(store.Checkpoint) error
+	event(metal.AuditEvent) error
+	checkpoint(store.Checkpoint) error
+}
+
+// walk tells a region's chain to a visitor.
+func walk(v *store.View, region string, to visitor) error {
+	if a, ok, err := v.AuditAnchor(region); err != nil {
+		return err
+	} else if ok {
+		if err := to.anchor(a); err != nil {
+			return err
+		}
+	}
+	points, err := v.Checkpoints(region)
+	if err != nil {
+		return err
+	}
+	last := store.AuditRow{AuditEvent: metal.AuditEvent{Sequence: math.MinInt64}} // numbers below 1 are found too
+	for {
+		rows, err := v.AuditChain(region, last.Sequence, last.ID, sealBatch)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		for _, row := range rows {
+			if err := to.event(row.AuditEvent); err != nil {
+				return err
+			}
+			for len(points) > 0 && points[0].Sequence == row.Sequence {
+				if err := to.checkpoint(points[0]); err != nil {
+					return err
+				}
+				points = points[1:]
+			}
+		}
+		last = rows[len(rows)-1]
+	}
+	for _, p := range points { // of rows that are not there
+		if err := to.checkpoint(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checker holds a region's chain against its hashes and signatures.
+type checker struct {
+	region      string
+	public      ed25519.PublicKey
+	seq, signed int64  // the last row, and the last one that a checkpoint covers
+	hash        string // of the last row
+	rows        int64
+}
+
+func (k *checker) anchor(a store.Checkpoint) error {
+	if k.seq != 0 || !k.verify(a, anchorStatement(a)) {
+		return &Broken{k.region, 1, fmt.Sprintf("the statement that rows up to %d were pruned is not signed by this instance", a.Sequence)}
+	}
+	k.seq, k.signed, k.hash = a.Sequence, a.Sequence, a.Hash
+	return nil
+}
+
+func (k *checker) verify(c store.Checkpoint, text []byte) bool {
+	sig, err := base64.StdEncoding.DecodeString(c.Signature)
+	return err == nil && c.Region == k.region && ed25519.Verify(k.public, text, sig)
+}
+
+func (k *checker) event(e metal.AuditEvent) error {
+	if e.Sequence != k.seq+1 {
+		return &Broken{k.region, k.seq + 1, fmt.Sprintf("the row is missing or doubled; the next one is %d", e.Sequence)}
+	}
+	if e.Region != k.region || chain(k.hash, e) != e.Hash {
+		return &Broken{k.region, e.Sequence, "its content was changed"}
+	}
+	k.seq, k.hash = e.Sequence, e.Hash
+	k.rows++
+	return nil
+}
+
+func (k *checker) checkpoint(c store.Checkpoint) error {
+	if c.Sequence > k.seq {
+		return &Broken{k.region, k.seq + 1, fmt.Sprintf("a checkpoint says that the chain had %d rows", c.Sequence)}
+	}
+	if c.Sequence != k.seq || c.Hash != k.hash || !k.verify(c, statement(c, k.signed)) {
+		return &Broken{k.region, k.signed + 1, fmt.Sprintf("the checkpoint at row %d does not fit, is not signed by this instance, or does not follow the one before", c.Sequence)}
+	}
+	k.signed = c.Sequence
+	return nil
+}
+
+func (k *checker) end() error {
+	if k.signed != k.seq { // whoever changes rows and chains them anew has no key to sign the result
+		return &Broken{k.region, k.signed + 1, "no checkpoint covers it and what follows"}
+	}
+	return nil
+}
+
+// anchorStatement is the text that the signature of a pruned trail's beginning covers.
+func anchorStatement(a store.Checkpoint) []byte {
+	return fmt.Appendf(nil, "metalward trail pruned v1\n%s\n%d\n%s\n%d\n", a.Region, a.Sequence, a.Hash, a.Time.UnixMicro())
+}
+
+// Anchor makes the signed beginning of a region's chain after all events before a time are pruned, at the newest
+// checkpoint before it; false when there is nothing to prune. Only the gate calls it.
+func Anchor(v *store.View, region string, key ed25519.PrivateKey, before, now time.Time) (a store.Checkpoint, ok bool, err error) {
+	c, ok, err := v.LastCheckpointBefore(region, before)
+	if err != nil || !ok {
+		return a, false, err
+	}
+	a = store.Checkpoint{Region: region, Sequence: c.Sequence, Time: now.UTC().Truncate(time.Microsecond), Hash: c.Hash}
+	a.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, anchorStatement(a)))
+	return a, true, nil
 }
 
 // Loop calls seal once a second until the context ends, and a last time then.

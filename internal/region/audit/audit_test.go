@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -340,4 +342,149 @@ func TestLoop(t *testing.T) {
 			t.Errorf("got %d calls at the end, want one", calls-before)
 		}
 	})
+}
+
+// export is the trail as a file.
+func (x *trail) export() string {
+	x.t.Helper()
+	var b strings.Builder
+	x.must(x.r.View(ctx, func(v *store.View) error { return audit.Export(v, &b) }))
+	return b.String()
+}
+
+// TestExport proves itself without the instance, and no change of it does.
+func TestExport(t *testing.T) {
+	regiontest.Engines(t, func(t *testing.T, dsn string) {
+		x := open(t, dsn)
+		for range 3 {
+			x.must(x.append(4))
+			_, err := x.seal()
+			x.must(err)
+		}
+		x.must(x.append(1)) // not sealed: not exported
+		text := x.export()
+		if n, err := audit.VerifyExport(strings.NewReader(text), pub); err != nil || n != 12 {
+			t.Fatalf("got %d, %v, want 12 intact", n, err)
+		}
+		other := ed25519.NewKeyFromSeed([]byte("another key of thirty-two bytes!")).Public().(ed25519.PublicKey)
+		lines := strings.SplitAfter(text, "\n")
+		without := func(i int) string { return strings.Join(append(append([]string{}, lines[:i]...), lines[i+1:]...), "") }
+		for name, c := range map[string]struct {
+			text string
+			key  ed25519.PublicKey
+			row  int64 // of a Broken; 0 for another error
+		}{
+			"another key":           {text, other, 1},
+			"a changed word":        {strings.Replace(text, `"i":"2"`, `"i":"9"`, 1), pub, 3},
+			"an event left out":     {without(2), pub, 2},
+			"a checkpoint left out": {without(5), pub, 1},
+			"its end cut off":       {strings.Join(lines[:len(lines)-3], ""), pub, 9},
+			"twice":                 {text + strings.Join(lines[1:], ""), pub, 13},
+			"nothing":               {"", pub, 0}, "only a head": {lines[0], pub, 0}, "no export": {"hello\n", pub, 0}, "an empty line": {lines[0] + "{}\n", pub, 0},
+			"too long a line": {lines[0] + strings.Repeat("x", 2<<20), pub, 0},
+		} {
+			_, err := audit.VerifyExport(strings.NewReader(c.text), c.key)
+			var b *audit.Broken
+			if err == nil || errors.As(err, &b) != (c.row != 0) || b != nil && b.Row != c.row {
+				t.Errorf("%s: got %v, want one about row %d", name, err, c.row)
+			}
+		}
+	})
+}
+
+// TestPrune takes the oldest part away: the rest proves itself, further sealing goes on, and nobody without the key
+// can do the same.
+func TestPrune(t *testing.T) {
+	regiontest.Engines(t, func(t *testing.T, dsn string) {
+		x := open(t, dsn)
+		for i := range 4 {
+			x.must(x.append(3))
+			x.must(x.w.Do(ctx, func(tx *store.Tx) error {
+				_, err := audit.Seal(tx, region, key, at.AddDate(0, 0, i))
+				return err
+			}, pass))
+		}
+		prune := func(before time.Time, key ed25519.PrivateKey) (n int64) {
+			t.Helper()
+			x.must(x.w.Do(ctx, func(tx *store.Tx) error {
+				a, ok, err := audit.Anchor(&tx.View, region, key, before, at.AddDate(1, 0, 0))
+				if err != nil || !ok {
+					n = -1
+					return err
+				}
+				n, err = tx.PruneAudit(a)
+				return err
+			}, pass))
+			return n
+		}
+		verify := func(want int64, broken bool) {
+			t.Helper()
+			n, err := audit.Verify(ctx, x.r, pub)
+			var b *audit.Broken
+			if n != want || errors.As(err, &b) != broken || err != nil && !broken {
+				t.Errorf("got %d, %v, want %d, broken %v", n, err, want, broken)
+			}
+		}
+		if n := prune(at, key); n != -1 {
+			t.Errorf("nothing is that old, and %d events went", n)
+		}
+		if n := prune(at.AddDate(0, 0, 1).Add(time.Second), key); n != 6 {
+			t.Errorf("got %d events pruned, want 6", n)
+		}
+		verify(6, false)
+		if n, err := audit.VerifyExport(strings.NewReader(x.export()), pub); n != 6 || err != nil {
+			t.Errorf("export: got %d, %v, want 6 intact", n, err)
+		}
+		if n := prune(at.AddDate(1, 0, 0), key); n != 6 { // all
+			t.Errorf("got %d events pruned, want 6", n)
+		}
+		verify(0, false)
+		x.must(x.append(2))
+		_, err := x.seal()
+		x.must(err)
+		verify(2, false)
+		stranger := ed25519.NewKeyFromSeed([]byte("another key of thirty-two bytes!"))
+		x.must(x.append(2))
+		_, err = x.seal()
+		x.must(err)
+		prune(at.Add(time.Second), stranger)
+		verify(0, true)
+	})
+}
+
+func TestParseQuery(t *testing.T) {
+	get := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
+	q, err := audit.ParseQuery(get(map[string]string{"principal": "alice", "from": "2027-03-01", "to": "2027-03-02T10:00:00+02:00", "outcome": "denied"}))
+	if err != nil || q.Principal != "user:alice" || !q.To.Equal(time.Date(2027, 3, 2, 8, 0, 0, 0, time.UTC)) || q.From.Day() != 1 {
+		t.Errorf("got %+v, %v", q, err)
+	}
+	for name, m := range map[string]map[string]string{"outcome": {"outcome": "good"}, "from": {"from": "yesterday"}, "to": {"to": "2027-13-01"}} {
+		if _, err := audit.ParseQuery(get(m)); !strings.Contains(fmt.Sprint(err), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestTables writes what a query selects as CSV and JSON; nothing in it is a formula.
+func TestTables(t *testing.T) {
+	x := open(t, regiontest.SQLite(t))
+	x.must(x.append(2))
+	x.must(x.w.Do(ctx, func(tx *store.Tx) error {
+		return tx.AppendAudit(metal.AuditEvent{Region: region, Time: at, Principal: "=cmd()", Action: "user.login", Outcome: "denied", Detail: map[string]string{"a": "b,c"}})
+	}, pass))
+	write := func(fn func(*store.View, store.AuditQuery, io.Writer) error, q store.AuditQuery) string {
+		var b strings.Builder
+		x.must(x.r.View(ctx, func(v *store.View) error { return fn(v, q, &b) }))
+		return b.String()
+	}
+	if text := write(audit.WriteCSV, store.AuditQuery{Outcome: "denied"}); strings.Count(text, "\n") != 2 || !strings.Contains(text, `,'=cmd(),user.login,,denied,,,"a=b,c"`) {
+		t.Errorf("got %s", text)
+	}
+	var list []audit.Plain
+	if err := json.Unmarshal([]byte(write(audit.WriteJSON, store.AuditQuery{Action: "machine"})), &list); err != nil || len(list) != 2 || list[0].ID > list[1].ID {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	if text := write(audit.WriteJSON, store.AuditQuery{Target: "none"}); text != "[]\n" {
+		t.Errorf("got %q of nothing", text)
+	}
 }

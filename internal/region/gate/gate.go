@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -252,9 +253,16 @@ func (g *Gate) Security(ctx context.Context, kind string, detail map[string]stri
 	g.log.WarnContext(ctx, "security event", "kind", kind, "source", e.Source, "target", e.Target)
 }
 
-// Run seals the trail and writes due summaries of noise until the context ends.
+// Run seals and prunes the trail and writes due summaries of noise until the context ends.
 func (g *Gate) Run(ctx context.Context) {
+	var prune time.Time
 	audit.Loop(ctx, g.log, func(ctx context.Context) (int, error) {
+		if now := g.now(); now.After(prune) {
+			prune = now.Add(pruneEvery)
+			if err := g.Prune(ctx); err != nil && ctx.Err() == nil {
+				g.log.ErrorContext(ctx, "cannot prune the trail", "error", err)
+			}
+		}
 		if due := g.noise.due(g.now()); len(due) > 0 {
 			g.append(ctx, due...)
 		}
@@ -305,6 +313,59 @@ func (g *Gate) View(ctx context.Context, action authz.Action, fn func(*Viewing) 
 	}
 	return g.r.View(ctx, func(v *store.View) error {
 		return fn(&Viewing{View: v, principal: p, action: action, now: g.now().UTC().Truncate(time.Microsecond)})
+	})
+}
+
+// Reveal runs fn as a read that leaves an event: of secrets, of power parameters, of the trail as a whole. The
+// event is written before fn runs, so that nothing is revealed without one.
+func (g *Gate) Reveal(ctx context.Context, action authz.Action, t authz.Target, note map[string]string, fn func(*Viewing) error) error {
+	c := g.call(ctx, action)
+	c.target = t
+	for k, v := range note {
+		c.Note(k, v)
+	}
+	if err := authz.Decide(c.principal, action, t).Err(t); err != nil {
+		g.record(ctx, c, &denied{err})
+		return err
+	}
+	err := g.w.Do(ctx, func(tx *store.Tx) error {
+		return tx.AppendAudit(g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil))
+	}, func(*store.Tx) error { return nil })
+	if err != nil {
+		return err
+	}
+	return g.View(ctx, action, fn)
+}
+
+// pruneEvery is how often the trail is looked at for events that were kept long enough.
+const pruneEvery = time.Hour
+
+// Prune deletes this region's events that are older than the site keeps them. What is left proves itself still: a
+// signed statement takes the place of what went.
+func (g *Gate) Prune(ctx context.Context) error {
+	due := func(v *store.View, now time.Time) (a store.Checkpoint, ok bool, err error) {
+		days, err := v.SettingInt("metalward_audit_retention_days")
+		if err != nil || days == 0 {
+			return a, false, err
+		}
+		return audit.Anchor(v, g.region, g.key, now.AddDate(0, 0, -days), now)
+	}
+	found := false
+	if err := g.r.View(ctx, func(v *store.View) (err error) { _, found, err = due(v, g.now()); return err }); err != nil || !found {
+		return err
+	}
+	return g.Do(authz.AsSystem(ctx, "trail"), authz.TrailPrune, func(c *Call) error {
+		if err := c.Require(store.TrailTarget(g.region)); err != nil {
+			return err
+		}
+		anchor, ok, err := due(&c.Tx().View, c.Now())
+		if err != nil || !ok {
+			return err
+		}
+		n, err := c.Tx().PruneAudit(anchor)
+		c.Note("events", strconv.FormatInt(n, 10))
+		c.Note("up_to", strconv.FormatInt(anchor.Sequence, 10))
+		return err
 	})
 }
 

@@ -68,7 +68,7 @@ func origin(source string) context.Context {
 func (d *door) trail() (list []metal.AuditEvent) {
 	d.t.Helper()
 	err := d.r.View(context.Background(), func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 1<<20)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 1 << 20})
 		for _, r := range slices.Backward(rows) {
 			list = append(list, r.AuditEvent)
 		}

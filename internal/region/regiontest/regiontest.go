@@ -195,7 +195,7 @@ func (c *Core) View(t testing.TB, fn func(v *store.View) error) {
 func (c *Core) Trail(t testing.TB) (list []metal.AuditEvent) {
 	t.Helper()
 	c.View(t, func(v *store.View) error {
-		rows, err := v.AuditEvents(0, "", 1<<20)
+		rows, err := v.AuditEvents(store.AuditQuery{Limit: 1 << 20})
 		for i := len(rows) - 1; i >= 0; i-- {
 			list = append(list, rows[i].AuditEvent)
 		}

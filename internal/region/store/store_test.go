@@ -1034,11 +1034,15 @@ func testAudit(d *db) {
 		d.t.Errorf("got chain %+v", chain)
 	}
 	d.same(read(d, (*store.View).AuditRegions), []string{"r"})
-	list := read(d, func(v *store.View) ([]store.AuditRow, error) { return v.AuditEvents(0, "t0", 10) })
+	list := read(d, func(v *store.View) ([]store.AuditRow, error) {
+		return v.AuditEvents(store.AuditQuery{Target: "t0", Limit: 10})
+	})
 	if len(list) != 2 || list[0].Detail["i"] != "2" {
 		d.t.Errorf("got events %+v", list)
 	}
-	list = read(d, func(v *store.View) ([]store.AuditRow, error) { return v.AuditEvents(list[0].ID, "", 1) })
+	list = read(d, func(v *store.View) ([]store.AuditRow, error) {
+		return v.AuditEvents(store.AuditQuery{Before: list[0].ID, Limit: 1})
+	})
 	if len(list) != 1 || list[0].Detail["i"] != "1" {
 		d.t.Errorf("got events %+v", list)
 	}
@@ -1174,6 +1178,7 @@ func testTouches(d *db) {
 		{"PutMachineText", func(t *store.Tx) error { return t.PutMachineText(m.ID, 1, []byte("{}")) }, func() []string { return nil }},
 		{"AppendAudit", func(t *store.Tx) error { return t.AppendAudit(metal.AuditEvent{Region: "r"}) }, func() []string { return nil }},
 		{"SealAudit", func(t *store.Tx) error { return t.SealAudit(1, 1, "h") }, func() []string { return nil }},
+		{"PruneAudit", func(t *store.Tx) error { _, err := t.PruneAudit(store.Checkpoint{Region: "r", Sequence: 1}); return err }, func() []string { return []string{"trail:r"} }},
 		{"AddCheckpoint", func(t *store.Tx) error { return t.AddCheckpoint(store.Checkpoint{Region: "r", Sequence: 1}) }, func() []string { return nil }},
 		{"PutMachine to another pool", func(t *store.Tx) error { return t.PutMachine(moved) },
 			func() []string {

@@ -18,7 +18,7 @@ var funcs = template.FuncMap{
 	"levelTone": levelTone, "when": when, "iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"field": newField, "text": text, "dash": dash, "short": short, "under": under, "percent": percent, "add": func(a, b int) int { return a + b },
 	"addrs": addrs, "truth": func(x any) bool { return x == true },
-	"granted": access.Describe,
+	"granted": access.Describe, "list": func(s ...string) []string { return s },
 }
 
 // bytesText writes a size in the binary unit that keeps it readable.

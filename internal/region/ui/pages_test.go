@@ -331,6 +331,16 @@ func TestAudit(t *testing.T) {
 	older := regexp.MustCompile(`/audit\?before=\d+`).FindString(w.Body.String())
 	e.want(w, 200, "Older", "!Newest")
 	e.want(e.get(older, e.admin), 200, "machine.create", "Newest", "!Older")
+
+	e.want(e.get("/audit?principal=alice&outcome=denied", e.admin), 200, "user:alice", "machine.commission", "!>success<")
+	e.want(e.get("/audit?from=nonsense", e.admin), 400, "Enter a time", `value="nonsense"`)
+	csv := e.post("/audit/export", e.admin, "as", "csv", "principal", "alice", "outcome", "denied")
+	if got := csv.Header().Get("Content-Disposition"); csv.Code != 200 || got != `attachment; filename="trail.csv"` || strings.Count(csv.Body.String(), "\n") != 2 {
+		t.Errorf("got %d, %q, %q", csv.Code, got, csv.Body)
+	}
+	e.want(e.get("/audit?action=trail.export", e.admin), 200, "user:root", "trail.export")
+	e.want(e.post("/audit/export", e.admin, "as", "xml"), 400)
+	e.want(e.post("/audit/export", e.user, "as", "csv"), 403)
 }
 
 func TestAccount(t *testing.T) {
@@ -378,7 +388,7 @@ func TestSettings(t *testing.T) {
 		e.want(w, 200, `name="`+s.Name+`"`)
 	}
 	fields := []string{"maas_name", "north", "kernel_opts", "", "node_timeout", "45", "session_length", "1209600", "metalward_session_idle", "3600", "metalward_rack_renewal_grace", "30",
-		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "enable_disk_erasing_on_release", "on"}
+		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "enable_disk_erasing_on_release", "on"}
 	e.goes(e.post("/settings", e.admin, fields...), "/settings?notice=saved")
 	e.want(e.get("/settings?notice=saved", e.admin), 200, `value="45"`, "north · 1.0-test", "Saved.")
 	fields[5] = "99999"

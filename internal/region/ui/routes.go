@@ -12,6 +12,7 @@ type row struct {
 	Action          authz.Action
 	handle          func(*request) error
 	raw             bool // reads the body itself
+	reads           bool // posts, but changes nothing: what it reads leaves an event
 	fragment        bool // part of a page, asked for in the background
 }
 
@@ -99,6 +100,7 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/roles/{name}/delete", Action: authz.RoleEdit, handle: (*request).deleteRole},
 
 	{Method: http.MethodGet, Pattern: "/audit", Action: authz.TrailView, handle: (*request).audit},
+	{Method: http.MethodPost, Pattern: "/audit/export", Action: authz.TrailExport, handle: (*request).exportAudit, reads: true},
 
 	{Method: http.MethodGet, Pattern: "/account", Action: authz.KeyView, handle: (*request).account},
 	{Method: http.MethodPost, Pattern: "/account/keys", Action: authz.KeyEdit, handle: (*request).createKey},

@@ -95,7 +95,7 @@ func (u *UI) bind(table []row) error {
 		switch {
 		case !authz.Known(row.Action):
 			return fmt.Errorf("cannot serve the pages: %s %s declares no known action", row.Method, row.Pattern)
-		case row.Method != http.MethodGet && !authz.Mutates(row.Action):
+		case row.Method != http.MethodGet && !row.reads && !authz.Mutates(row.Action):
 			return fmt.Errorf("cannot serve the pages: %s %s changes something, but its action %s may not", row.Method, row.Pattern, row.Action)
 		case row.handle == nil:
 			return fmt.Errorf("cannot serve the pages: %s %s has no handler", row.Method, row.Pattern)
