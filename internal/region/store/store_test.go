@@ -1178,7 +1178,10 @@ func testTouches(d *db) {
 		{"PutMachineText", func(t *store.Tx) error { return t.PutMachineText(m.ID, 1, []byte("{}")) }, func() []string { return nil }},
 		{"AppendAudit", func(t *store.Tx) error { return t.AppendAudit(metal.AuditEvent{Region: "r"}) }, func() []string { return nil }},
 		{"SealAudit", func(t *store.Tx) error { return t.SealAudit(1, 1, "h") }, func() []string { return nil }},
-		{"PruneAudit", func(t *store.Tx) error { _, err := t.PruneAudit(store.Checkpoint{Region: "r", Sequence: 1}); return err }, func() []string { return []string{"trail:r"} }},
+		{"PruneAudit", func(t *store.Tx) error {
+			_, err := t.PruneAudit(store.Checkpoint{Region: "r", Sequence: 1})
+			return err
+		}, func() []string { return []string{"trail:r"} }},
 		{"AddCheckpoint", func(t *store.Tx) error { return t.AddCheckpoint(store.Checkpoint{Region: "r", Sequence: 1}) }, func() []string { return nil }},
 		{"PutMachine to another pool", func(t *store.Tx) error { return t.PutMachine(moved) },
 			func() []string {

@@ -332,7 +332,7 @@ func TestAudit(t *testing.T) {
 	e.want(w, 200, "Older", "!Newest")
 	e.want(e.get(older, e.admin), 200, "machine.create", "Newest", "!Older")
 
-	e.want(e.get("/audit?principal=alice&outcome=denied", e.admin), 200, "user:alice", "machine.commission", "!>success<")
+	e.want(e.get("/audit?principal=alice&outcome=denied", e.admin), 200, "user:alice", "machine.commission", "!badge good")
 	e.want(e.get("/audit?from=nonsense", e.admin), 400, "Enter a time", `value="nonsense"`)
 	csv := e.post("/audit/export", e.admin, "as", "csv", "principal", "alice", "outcome", "denied")
 	if got := csv.Header().Get("Content-Disposition"); csv.Code != 200 || got != `attachment; filename="trail.csv"` || strings.Count(csv.Body.String(), "\n") != 2 {
