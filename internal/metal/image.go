@@ -22,6 +22,23 @@ type BootResource struct {
 	Complete     bool   // size and digest were checked
 	Created      time.Time
 	LastDeployed time.Time
+	// Serving is the version that deployments get while a newer one is uploaded; zero when there is none.
+	Serving ImageVersion
+}
+
+// ImageVersion is what distinguishes one version of an image from another.
+type ImageVersion struct {
+	FileType  string
+	SizeBytes int64
+	SHA256    string
+}
+
+// Deployable returns the version that deployments get, the newest complete one; false when there is none.
+func (b *BootResource) Deployable() (ImageVersion, bool) {
+	if b.Complete {
+		return ImageVersion{b.FileType, b.SizeBytes, b.SHA256}, true
+	}
+	return b.Serving, b.Serving.SHA256 != ""
 }
 
 // MaxImageBytes is the largest image accepted, packed.
@@ -32,11 +49,16 @@ const MaxImageBytes int64 = 64 << 30
 var fileTypes = map[string]string{"ddraw": "root-dd.raw", "ddgz": "root-dd", "ddtgz": "", "ddxz": "root-dd.xz", "ddzst": "root-dd.zst"}
 
 // StoredFileType is the name under which the API reports the file of this resource.
-func (b *BootResource) StoredFileType() string { return fileTypes[b.FileType] }
+func (b *BootResource) StoredFileType() string {
+	return ImageVersion{FileType: b.FileType}.StoredFileType()
+}
+
+// StoredFileType is the name under which the API reports the file of this version.
+func (v ImageVersion) StoredFileType() string { return fileTypes[v.FileType] }
 
 // Compression is what the agent has to undo: "", "gzip", "xz" or "zstd".
-func (b *BootResource) Compression() string {
-	return map[string]string{"ddgz": "gzip", "ddxz": "xz", "ddzst": "zstd"}[b.FileType]
+func (v ImageVersion) Compression() string {
+	return map[string]string{"ddgz": "gzip", "ddxz": "xz", "ddzst": "zstd"}[v.FileType]
 }
 
 // OSystem and Series are the two halves of the name: "custom" and "debian12" of "custom/debian12".

@@ -232,6 +232,11 @@ func imageJSON(b metal.BootResource, withSets bool) any {
 	}
 	s.Files = map[string]file{f.Filename: f}
 	j.Sets = map[string]set{version: s}
+	if v := b.Serving; v.SHA256 != "" { // clients upload to the set with the highest version
+		f := file{Filename: v.StoredFileType(), FileType: v.StoredFileType(), SHA256: v.SHA256, Size: v.SizeBytes, Complete: true, OnDisk: v.SHA256}
+		version := b.Created.UTC().Format("20060102") + ".0"
+		j.Sets[version] = set{Version: version, Label: "uploaded", Size: v.SizeBytes, Complete: true, Files: map[string]file{f.Filename: f}}
+	}
 	return j
 }
 

@@ -1,7 +1,8 @@
 // Package images keeps uploaded images: their records in the store, their bytes in a folder by digest.
 //
 // An upload is announced with size and digest, arrives in chunks, and is complete only when both fit. Bytes
-// that do not fit are dropped.
+// that do not fit are dropped. Until then deployments get the version before it, and one that is under way keeps the
+// version that it began with.
 package images
 
 import (
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -42,8 +44,10 @@ func New(g *gate.Gate, dir string) (*Service, error) {
 	return &Service{gate: g, dir: dir}, nil
 }
 
+const partialPrefix = "upload-"
+
 func (s *Service) partial(id int64) string {
-	return filepath.Join(s.dir, "upload-"+strconv.FormatInt(id, 10))
+	return filepath.Join(s.dir, partialPrefix+strconv.FormatInt(id, 10))
 }
 
 func (s *Service) blob(sha256 string) string { return filepath.Join(s.dir, sha256) }
@@ -66,8 +70,8 @@ func (s *Service) Get(ctx context.Context, id int64) (b metal.BootResource, err 
 	return b, err
 }
 
-// Announce begins an upload. Of a name that exists it replaces the old version at once: until the new one is
-// complete the image cannot be deployed. Bytes that are here already need not be sent again. Kinds: Invalid.
+// Announce begins an upload. Of a name that exists it replaces the old version once it is complete. Bytes that are
+// here already need not be sent again. Kinds: Invalid.
 func (s *Service) Announce(ctx context.Context, b metal.BootResource) (metal.BootResource, error) {
 	if err := b.Validate(); err != nil {
 		return b, err
@@ -76,15 +80,15 @@ func (s *Service) Announce(ctx context.Context, b metal.BootResource) (metal.Boo
 	defer s.mu.Unlock()
 	info, err := os.Stat(s.blob(b.SHA256))
 	have := err == nil && info.Size() == b.SizeBytes
-	var old metal.BootResource
 	err = s.gate.Do(ctx, authz.ImageEdit, func(c *gate.Call) (err error) {
-		old, err = c.Tx().BootResourceByName(b.Name, b.Architecture)
+		old, err := c.Tx().BootResourceByName(b.Name, b.Architecture)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return err
 		}
-		b.ID, b.Created, b.Received, b.Complete = old.ID, c.Now(), 0, have
+		b.ID, b.Created, b.LastDeployed, b.Received, b.Complete = old.ID, c.Now(), old.LastDeployed, 0, false
+		b.Serving, _ = old.Deployable()
 		if have {
-			b.Received = b.SizeBytes
+			b.Received, b.Complete, b.Serving = b.SizeBytes, true, metal.ImageVersion{}
 		}
 		c.Note("name", b.Name)
 		c.Note("sha256", b.SHA256)
@@ -103,26 +107,32 @@ func (s *Service) Announce(ctx context.Context, b metal.BootResource) (metal.Boo
 		return b, err
 	}
 	s.drop(s.partial(b.ID))
-	if old.SHA256 != b.SHA256 {
-		s.collect(ctx, old.SHA256)
-	}
+	s.collect(ctx)
 	return b, nil
 }
 
 func (s *Service) drop(path string) { _ = os.Remove(path) }
 
-// collect deletes the bytes of a digest that no image has any more.
-func (s *Service) collect(ctx context.Context, sha256 string) {
-	if sha256 == "" {
+// collect deletes the bytes that nobody needs any more: those of this change, and of changes before it that a
+// deployment still needed then. What cannot be looked at now is looked at the next time.
+func (s *Service) collect(ctx context.Context) {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
 		return
 	}
-	err := s.gate.View(authz.AsSystem(ctx, "images"), authz.ImageView, func(v *gate.Viewing) error {
-		_, err := v.BootResourceByDigest(sha256)
-		return err
+	_ = s.gate.View(authz.AsSystem(ctx, "images"), authz.ImageView, func(v *gate.Viewing) error {
+		for _, f := range files {
+			if strings.HasPrefix(f.Name(), partialPrefix) {
+				continue
+			}
+			if needed, err := v.ImageNeeded(f.Name()); err != nil {
+				return err
+			} else if !needed {
+				s.drop(s.blob(f.Name()))
+			}
+		}
+		return nil
 	})
-	if fault.Is(err, fault.NotFound) {
-		s.drop(s.blob(sha256))
-	}
 }
 
 // Append adds the next chunk of an upload. length is what the request announced. Kinds: NotFound, Invalid for
@@ -156,12 +166,26 @@ func (s *Service) Append(ctx context.Context, id int64, chunk io.Reader, length 
 			return b, s.reset(ctx, b, err)
 		}
 	}
-	return b, s.gate.Do(ctx, authz.ImageEdit, func(c *gate.Call) error {
-		if err := c.Require(store.ImageTarget(id)); err != nil {
+	err = s.put(ctx, &b, "received", strconv.FormatInt(b.Received, 10))
+	if err == nil && b.Complete {
+		s.collect(ctx)
+	}
+	return b, err
+}
+
+// put records how far an upload is. The rest of the record is not ours: a deployment may have noted itself meanwhile.
+func (s *Service) put(ctx context.Context, b *metal.BootResource, note, text string) error {
+	return s.gate.Do(ctx, authz.ImageEdit, func(c *gate.Call) error {
+		if err := c.Require(store.ImageTarget(b.ID)); err != nil {
 			return err
 		}
-		c.Note("received", strconv.FormatInt(b.Received, 10))
-		return c.Tx().PutBootResource(b)
+		now, err := c.Tx().BootResource(b.ID)
+		if err != nil {
+			return err
+		}
+		b.LastDeployed = now.LastDeployed
+		c.Note(note, text)
+		return c.Tx().PutBootResource(*b)
 	})
 }
 
@@ -215,7 +239,7 @@ func (s *Service) finish(b *metal.BootResource) error {
 	if err := os.Rename(s.partial(b.ID), s.blob(b.SHA256)); err != nil {
 		return err
 	}
-	b.Complete = true
+	b.Complete, b.Serving = true, metal.ImageVersion{}
 	return nil
 }
 
@@ -223,26 +247,19 @@ func (s *Service) finish(b *metal.BootResource) error {
 func (s *Service) reset(ctx context.Context, b metal.BootResource, cause error) error {
 	s.drop(s.partial(b.ID))
 	b.Received, b.Complete = 0, false
-	err := s.gate.Do(ctx, authz.ImageEdit, func(c *gate.Call) error {
-		if err := c.Require(store.ImageTarget(b.ID)); err != nil {
-			return err
-		}
-		c.Note("rejected", fault.Message(cause))
-		return c.Tx().PutBootResource(b)
-	})
-	return errors.Join(cause, err)
+	return errors.Join(cause, s.put(ctx, &b, "rejected", fault.Message(cause)))
 }
 
 // Delete deletes an image. Kinds: NotFound.
 func (s *Service) Delete(ctx context.Context, id int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var b metal.BootResource
 	err := s.gate.Do(ctx, authz.ImageEdit, func(c *gate.Call) (err error) {
 		if err := c.Require(store.ImageTarget(id)); err != nil {
 			return err
 		}
-		if b, err = c.Tx().BootResource(id); err != nil {
+		b, err := c.Tx().BootResource(id)
+		if err != nil {
 			return err
 		}
 		c.Note("name", b.Name)
@@ -250,19 +267,23 @@ func (s *Service) Delete(ctx context.Context, id int64) error {
 	})
 	if err == nil {
 		s.drop(s.partial(id))
-		s.collect(ctx, b.SHA256)
+		s.collect(ctx)
 	}
 	return err
 }
 
-// Open opens the bytes of a complete image by digest, for a rack. Kinds: NotFound.
+// Open opens bytes that deployments need by their digest, for a rack. Kinds: NotFound.
 func (s *Service) Open(ctx context.Context, digest string) (*os.File, error) {
-	err := s.gate.View(ctx, authz.ImageView, func(v *gate.Viewing) error {
-		_, err := v.BootResourceByDigest(digest)
+	var needed bool
+	err := s.gate.View(ctx, authz.ImageView, func(v *gate.Viewing) (err error) {
+		needed, err = v.ImageNeeded(digest)
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	if !needed {
+		return nil, authz.NotFound(authz.NounImage)
 	}
 	f, err := os.Open(s.blob(digest))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,6 +171,38 @@ func TestReplace(t *testing.T) {
 	next := l.announce("b", text+"!")
 	if next.ID != b.ID || next.Complete {
 		t.Errorf("got %+v", next)
+	}
+	// Until the next version is complete, deployments get the one before it.
+	serves := func(want string) {
+		t.Helper()
+		now, err := l.Images.Get(l.admin, b.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, ok := now.Deployable(); !ok || v.SHA256 != digest(want) || v.SizeBytes != int64(len(want)) {
+			t.Errorf("got %+v, want that of %q", v, want)
+		}
+		f, err := l.Images.Open(l.admin, digest(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+	}
+	serves(text)
+	_, err := l.send(next.ID, strings.Repeat("x", len(text)+1)) // it does not fit
+	l.want(err, fault.Invalid)
+	serves(text)
+	l.announce("b", text+"?") // changed their mind
+	serves(text)
+	l.announce("b", text+"!")
+	if done, err := l.send(next.ID, text+"!"); err != nil || !done.Complete {
+		t.Fatalf("got %+v, %v", done, err)
+	}
+	serves(text + "!")
+	_, err = l.Images.Open(l.admin, digest(text))
+	l.want(err, fault.NotFound)
+	if got := l.files(); !slices.Equal(got, []string{digest(text + "!")}) {
+		t.Errorf("got %v, want the bytes of the next version", got)
 	}
 	l.want(l.Images.Delete(l.admin, a.ID), fault.NotFound)
 	list, err := l.Images.List(l.admin)

@@ -176,7 +176,8 @@ func (s *Service) Deploy(ctx context.Context, systemID string, r DeployRequest) 
 		if err := s.seal(c, m, userDataRef(m.SystemID), userData); err != nil {
 			return err
 		}
-		task, err := json.Marshal(wire.DeployTask{ImageSHA256: image.SHA256, ImageSize: image.SizeBytes, Compression: image.Compression(), DiskSerial: disk.Serial, DiskName: disk.Name})
+		version, _ := image.Deployable() // pickImage chose it for that
+		task, err := json.Marshal(wire.DeployTask{ImageSHA256: version.SHA256, ImageSize: version.SizeBytes, Compression: version.Compression(), DiskSerial: disk.Serial, DiskName: disk.Name})
 		if err != nil {
 			return err
 		}
@@ -249,7 +250,7 @@ func (s *Service) pickImage(c *gate.Call, m *metal.Machine, series string) (meta
 	}
 	var found []metal.BootResource
 	for _, b := range all {
-		if b.Complete && b.Architecture == m.Architecture && (series == "" || b.Name == series || b.Series() == series) {
+		if _, ok := b.Deployable(); ok && b.Architecture == m.Architecture && (series == "" || b.Name == series || b.Series() == series) {
 			found = append(found, b)
 		}
 	}

@@ -384,3 +384,32 @@ func TestUserDataForms(t *testing.T) {
 		wantField(t, err, "user_data", text)
 	}
 }
+
+// TestImageReplacedMeanwhile lets a deployment have the version of the image that it began with, until it is over.
+func TestImageReplacedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	id := w.m.Ready(t, "m").SystemID
+	w.image(t, "disk")
+	w.deploying(t, id, "")
+	task, err := w.Machines.Task(w.rack.Ctx(), w.m.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func() error {
+		f, err := w.Images.Open(w.rack.Ctx(), task.Deploy.ImageSHA256)
+		if err == nil {
+			_ = f.Close()
+		}
+		return err
+	}
+	w.upload(t, "disk", "the next")
+	w.upload(t, "disk", "the one after that")
+	if err := there(); err != nil {
+		t.Errorf("the version that the deployment began with: %v", err)
+	}
+	if _, err := w.Machines.Abort(w.Admin(t), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.upload(t, "disk", "the last")
+	wantKind(t, there(), fault.NotFound)
+}

@@ -45,9 +45,11 @@ func (w *world) machine(n int) *regiontest.Machine {
 }
 
 // image uploads a small image.
-func (w *world) image(t testing.TB, name string) {
+func (w *world) image(t testing.TB, name string) { w.upload(t, name, "image "+name) }
+
+func (w *world) upload(t testing.TB, name, content string) {
 	t.Helper()
-	data := []byte("image " + name)
+	data := []byte(content)
 	sum := sha256.Sum256(data)
 	b, err := w.Images.Announce(w.Admin(t), metal.BootResource{Name: name, Architecture: "amd64", FileType: "ddraw", SizeBytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:])})
 	if err == nil {

@@ -921,18 +921,30 @@ func testImages(d *db) {
 		return tx.AddBootResource(&metal.BootResource{Name: b.Name, Architecture: b.Architecture})
 	})
 	d.want(err, fault.Conflict)
-	_, err = d.try(func(tx *store.Tx) error { _, err := tx.BootResourceByDigest("aa"); return err })
-	d.want(err, fault.NotFound) // not complete
+	needed := func(sha256 string) bool {
+		return read(d, func(v *store.View) (bool, error) { return v.ImageNeeded(sha256) })
+	}
+	d.same(needed("aa"), false) // not complete
+	b.Serving = metal.ImageVersion{FileType: "ddraw", SizeBytes: 4, SHA256: "00"}
 	b.Received, b.Complete, b.LastDeployed = 5, true, t0.Add(time.Hour)
 	d.do(func(tx *store.Tx) error { return tx.PutBootResource(b) })
 	for _, get := range []func(*store.View) (metal.BootResource, error){
 		func(v *store.View) (metal.BootResource, error) { return v.BootResource(b.ID) },
 		func(v *store.View) (metal.BootResource, error) { return v.BootResourceByName(b.Name, b.Architecture) },
-		func(v *store.View) (metal.BootResource, error) { return v.BootResourceByDigest("aa") },
 	} {
 		d.same(read(d, get), b)
 	}
 	d.same(read(d, (*store.View).BootResources), []metal.BootResource{b})
+	boot := store.BootRow{Boot: metal.Boot{ID: "deploys", RackID: "r"}, Task: []byte(`{"image_sha256":"bb"}`)}
+	d.do(func(tx *store.Tx) error { return tx.PutBoot(boot) })
+	for sha256, want := range map[string]bool{"aa": true, "00": true, "bb": true, "b": false, "b_": false, "%": false, "": false} {
+		if needed(sha256) != want {
+			d.t.Errorf("%q is needed: got %v, want %v", sha256, !want, want)
+		}
+	}
+	boot.Ended = t0
+	d.do(func(tx *store.Tx) error { return tx.PutBoot(boot) })
+	d.same(needed("bb"), false)
 	d.do(func(tx *store.Tx) error { return tx.DeleteBootResource(b.ID) })
 	_, err = d.try(func(tx *store.Tx) error { _, err := tx.BootResource(b.ID); return err })
 	d.want(err, fault.NotFound)

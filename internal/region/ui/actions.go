@@ -146,7 +146,7 @@ func (q *request) deployData() (d verb, err error) {
 	}
 	all, err := q.ui.Images.List(q.http.Context())
 	for _, b := range all {
-		if b.Complete && b.Architecture == d.Machine.Architecture {
+		if _, ok := b.Deployable(); ok && b.Architecture == d.Machine.Architecture {
 			d.Images = append(d.Images, b)
 		}
 	}
