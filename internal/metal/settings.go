@@ -28,6 +28,7 @@ var Settings = []Setting{
 	{Name: "node_timeout", Default: 30, Min: 1, Max: 1440, Doc: "Minutes until a commissioning, deployment or erasure without an end fails."},
 	{Name: "session_length", Default: 1209600, Min: 10, Max: 1209600, Doc: "Seconds until a login ends."},
 	{Name: "metalward_session_idle", Default: 3600, Min: 60, Max: 1209600, Doc: "Seconds without a request until a login ends."},
+	{Name: "mfa_required_roles", Default: "", Doc: "Names of roles, separated by commas, whose holders log in with a second factor only."},
 	{Name: "user_admin_ui_only", Default: false, Doc: "Refuse the administration of users by API and command line: the pages are the only way."},
 	{Name: "metalward_rack_renewal_grace", Default: 30, Min: 0, Max: 365, Doc: "Days for which an expired rack certificate still serves to renew itself."},
 	{Name: "metalward_power_poll_interval", Default: 60, Min: 5, Max: 3600, Doc: "Seconds between two queries of a machine's power state."},

@@ -130,7 +130,30 @@ func (s *Service) Authenticate(ctx context.Context, name string, password secret
 	if err != nil {
 		return KeySecret{}, err
 	}
+	must, err := s.wantsFactor(ctx, u.User)
+	if err != nil {
+		return KeySecret{}, err
+	}
+	if must {
+		return KeySecret{}, s.gate.Do(asUser(ctx, u.User), authz.UserLogin, func(c *gate.Call) error {
+			c.Note("step", "API key for a password alone")
+			return fault.New(fault.Forbidden, "This account needs a second factor, which cannot be shown here. Log in to the pages and make an API key under Account.")
+		})
+	}
 	return s.CreateKey(asUser(ctx, u.User), NewKey{Name: keyName})
+}
+
+// wantsFactor reports whether a user has a second factor, or a role that demands one.
+func (s *Service) wantsFactor(ctx context.Context, u metal.User) (must bool, err error) {
+	err = s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
+		factors, err := v.Factors(u.ID)
+		if must = len(factors) > 0; err != nil || must {
+			return err
+		}
+		must, err = demanded(v.View, u)
+		return err
+	})
+	return must, err
 }
 
 // KeyFor makes an API key for a named user, for the command line on the controller's host.

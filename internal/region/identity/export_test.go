@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // Dummy is the hash that an unknown user's password is compared with.
@@ -29,3 +31,6 @@ func HashWith(t testing.TB, password string, passes, memoryKiB uint32) string {
 	b64 := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, memoryKiB, passes, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
+
+// TOTPCode is the code of a time step.
+func TOTPCode(key secret.Value, step int64) string { return totpCode(key, step) }

@@ -21,13 +21,16 @@ import (
 
 // Service knows people. Safe for concurrent use.
 type Service struct {
-	Config
-	gate   *gate.Gate
-	now    func() time.Time
-	hash   *hasher
-	nonces nonces
+	gate    *gate.Gate
+	now     func() time.Time
+	keyring *secret.Keyring
+	checker passwords.Checker
+	origin  string
+	hash    *hasher
+	nonces  nonces
 	// guesses counts failures with what people choose or type, tokens those with what we made at random.
 	guesses, tokens *throttle.Throttle
+	codes           *throttle.Throttle // wrong codes of authenticator apps, by account
 
 	mu    sync.Mutex
 	known map[string]cached   // API keys by token, guarded by mu
@@ -47,7 +50,7 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	return &Service{Config: c, gate: c.Gate, now: c.Now, hash: newHasher(), guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens),
+	return &Service{gate: c.Gate, now: c.Now, keyring: c.Keys, checker: c.Passwords, origin: c.Origin, hash: newHasher(), guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), codes: throttle.New(Codes),
 		known: map[string]cached{}, noted: map[int64]time.Time{}}
 }
 

@@ -15,7 +15,7 @@ import (
 func (s *Service) newHash(ctx context.Context, field, name, email string, password secret.Value) (string, error) {
 	err := metal.ValidatePassword(password.RevealString())
 	if err == nil {
-		err = s.Passwords.Check(password.RevealString(), name, email)
+		err = s.checker.Check(password.RevealString(), name, email)
 	}
 	if fault.Is(err, fault.Invalid) {
 		return "", fault.Field(field, "%s", fault.Message(err))

@@ -63,6 +63,12 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 				return err
 			}
 		}
+		step, wanted, err := s.beginStep(c, now.User)
+		if err != nil || wanted {
+			c.Note("step", "password; the second factor is outstanding")
+			e = Entry{Step: step}
+			return err
+		}
 		e = Entry{Cookie: secret.Random(32)}
 		return s.addSession(ctx, c, now.User, e.Cookie, "")
 	})
@@ -128,6 +134,11 @@ func (s *Service) session(ctx context.Context, cookie secret.Value) (p authz.Pri
 		}
 		if !live(sess, u.User, idle, s.now()) {
 			return errGone
+		}
+		if sess.Factor == "" { // of a time when the role did not demand one yet, or the user had another
+			if must, err := demanded(v.View, u.User); err != nil || must {
+				return errors2(err, errGone)
+			}
 		}
 		p, err = Principal(v.View, u.User)
 		return err

@@ -206,6 +206,9 @@ func (s *Service) DeleteUser(ctx context.Context, name string) error {
 		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
 			return err
 		}
+		if err := dropFactors(c, u.User); err != nil {
+			return err
+		}
 		return c.Tx().DeleteUser(u.User)
 	})
 }
@@ -215,6 +218,7 @@ type UserDetail struct {
 	User                     metal.User
 	HasPassword              bool
 	Sessions, Keys, Machines int
+	Factors                  []metal.Factor
 }
 
 // Detail describes a user to who may administer users. Kinds: NotFound.
@@ -234,6 +238,9 @@ func (s *Service) Detail(ctx context.Context, name string) (d UserDetail, err er
 			return err
 		}
 		d.Sessions, d.Keys = len(list), len(keys)
+		if d.Factors, err = v.Factors(u.ID); err != nil {
+			return err
+		}
 		d.Machines, err = v.CountOwned(name)
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/store"
@@ -140,6 +141,20 @@ func testLogins(d *db) {
 	d.do(func(tx *store.Tx) error { return tx.DeleteUser(alice.User) })
 	d.same(read(d, func(v *store.View) ([]metal.Factor, error) { return v.Factors(alice.ID) }), []metal.Factor(nil))
 	d.same(sessions(alice.User), []metal.Session(nil))
+}
+
+// testDemandedRoles refuses a role that is not there: it would demand a second factor of nobody.
+func testDemandedRoles(d *db) {
+	put := func(value string) error {
+		_, err := d.try(func(tx *store.Tx) error { return tx.PutSetting("mfa_required_roles", value) })
+		return err
+	}
+	d.do(func(tx *store.Tx) error { return tx.AddRole(authz.Role{Name: "night shift"}) })
+	for value, ok := range map[string]bool{`""`: true, `"Administrator"`: true, `"operator, Night shift"`: true, `"Adminstrator"`: false, `"User,"`: false} {
+		if err := put(value); ok != (err == nil) || !ok && !fault.Is(err, fault.Invalid) {
+			d.t.Errorf("%s: got %v", value, err)
+		}
+	}
 }
 
 func TestKeyNetworks(t *testing.T) {

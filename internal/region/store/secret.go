@@ -2,10 +2,14 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -44,9 +48,34 @@ func (v *View) Setting(name string) (string, bool, error) {
 	return s, err == nil, err
 }
 
-// PutSetting stores a site setting's JSON value.
+// PutSetting stores a site setting's JSON value. Kinds: Invalid on "value" for a role that is not there: a second
+// factor that a misspelt role demands would be demanded of nobody.
 func (t *Tx) PutSetting(name, value string) error {
+	if name == "mfa_required_roles" {
+		if err := t.knownRoles(value); err != nil {
+			return err
+		}
+	}
 	t.touch(authz.Target{Noun: authz.NounSetting, ID: name}, false)
 	_, err := t.exec("INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 	return err
+}
+
+// knownRoles checks a JSON text of role names, separated by commas.
+func (v *View) knownRoles(value string) error {
+	var names string
+	if err := json.Unmarshal([]byte(value), &names); err != nil || names == "" {
+		return err
+	}
+	roles, err := v.Roles()
+	if err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.ContainsFunc(roles, func(r authz.Role) bool { return strings.EqualFold(r.Name, name) }) {
+			return fault.Field("value", "There is no role %.64q.", name)
+		}
+	}
+	return nil
 }

@@ -17,6 +17,9 @@ type accountData struct {
 	Keys     []metal.APIKey
 	SSHKeys  []metal.SSHKey
 	Pools    []metal.ResourcePool
+	Factors  []metal.Factor
+	Codes    int  // recovery codes left
+	Passkeys bool // this site can use them
 	Sessions []metal.Session
 	Current  string // id of this browser's session
 	NewKey   string // a key just made, the only time that it is shown
@@ -33,6 +36,10 @@ func (q *request) accountData() (d accountData, err error) {
 	if err != nil && !fault.Is(err, fault.Forbidden) { // who sees no pools has keys all the same
 		return d, err
 	}
+	if d.Factors, d.Codes, err = q.ui.Identity.Factors(q.http.Context()); err != nil {
+		return d, err
+	}
+	d.Passkeys = q.ui.Identity.HasPasskeys()
 	if d.Sessions, err = q.ui.Identity.Sessions(q.http.Context()); err != nil {
 		return d, err
 	}

@@ -43,7 +43,7 @@ func (e *env) listen() string {
 
 // browser starts a headless browser and collects what pages complain about: violations of the policy, errors
 // of scripts.
-func browser(t *testing.T) (context.Context, func() []string) {
+func browser(t *testing.T, extra ...chromedp.ExecAllocatorOption) (context.Context, func() []string) {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -60,7 +60,7 @@ func browser(t *testing.T) (context.Context, func() []string) {
 	if os.Getuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // its sandbox refuses to run as root, as in CI
 	}
-	alloc, stop := chromedp.NewExecAllocator(t.Context(), opts...)
+	alloc, stop := chromedp.NewExecAllocator(t.Context(), append(opts, extra...)...)
 	var mu sync.Mutex
 	var complaints []string
 	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithListener(func(ev any) {

@@ -161,6 +161,16 @@ func newEmptyEnv(t *testing.T) *env {
 	return e
 }
 
+// as acts as a user by name.
+func (e *env) as(name string) context.Context {
+	e.t.Helper()
+	u, err := e.ids.User(authz.AsSystem(e.t.Context(), "test"), name)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return authz.With(e.t.Context(), authz.Principal{Kind: authz.User, Name: name, UserID: u.ID})
+}
+
 func (e *env) login(name, password string) *http.Cookie {
 	e.t.Helper()
 	in, err := e.ids.Login(e.t.Context(), name, secret.FromString(password))

@@ -62,7 +62,21 @@ func (q *request) enter(name string, password secret.Value, next string) error {
 	if err != nil {
 		return err
 	}
-	web.SetCookie(q.w, in.Cookie)
+	if !in.Step.Empty() {
+		web.SetStepCookie(q.w, in.Step)
+		return q.redirect("/login/factor?"+url.Values{"next": {next}}.Encode(), "")
+	}
+	return q.admit(in.Cookie, next)
+}
+
+// admit gives the browser a new session and goes on to a page. The session that it had ends.
+func (q *request) admit(cookie secret.Value, next string) error {
+	if q.who.Kind == authz.User && !q.cookie().Empty() {
+		if err := q.ui.Identity.Logout(q.http.Context(), q.cookie()); err != nil {
+			return err
+		}
+	}
+	web.SetCookie(q.w, cookie)
 	http.Redirect(q.w, q.http, next, http.StatusSeeOther)
 	return nil
 }

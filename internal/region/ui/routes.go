@@ -25,6 +25,13 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/link/{token}", Action: authz.UserLogin, handle: (*request).spendLink},
 	{Method: http.MethodGet, Pattern: "/login", Action: authz.PublicView, handle: (*request).login},
 	{Method: http.MethodPost, Pattern: "/login", Action: authz.UserLogin, handle: (*request).doLogin},
+	{Method: http.MethodGet, Pattern: "/login/factor", Action: authz.PublicView, handle: (*request).factor},
+	{Method: http.MethodPost, Pattern: "/login/factor", Action: authz.UserLogin, handle: (*request).finishLogin},
+	// Set-up of a second factor, with a session or in the middle of a login.
+	{Method: http.MethodPost, Pattern: "/factors/totp", Action: authz.UserLogin, handle: (*request).beginTOTP},
+	{Method: http.MethodPost, Pattern: "/factors/totp/confirm", Action: authz.UserLogin, handle: (*request).confirmTOTP},
+	{Method: http.MethodPost, Pattern: "/factors/passkey", Action: authz.UserLogin, handle: (*request).beginPasskey},
+	{Method: http.MethodPost, Pattern: "/factors/passkey/confirm", Action: authz.UserLogin, handle: (*request).confirmPasskey},
 	{Method: http.MethodPost, Pattern: "/logout", Action: authz.UserLogout, handle: (*request).logout},
 	{Method: http.MethodGet, Pattern: "/events", Action: authz.MachineView, handle: (*request).events, fragment: true},
 
@@ -110,6 +117,8 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/account/password", Action: authz.KeyEdit, handle: (*request).changePassword},
 
 	{Method: http.MethodPost, Pattern: "/account/sessions/{id}/end", Action: authz.KeyEdit, handle: (*request).endSession},
+	{Method: http.MethodPost, Pattern: "/account/codes", Action: authz.KeyEdit, handle: (*request).newCodes},
+	{Method: http.MethodPost, Pattern: "/account/factors/{id}/delete", Action: authz.KeyEdit, handle: (*request).removeFactor},
 	{Method: http.MethodPost, Pattern: "/account/sessions/end", Action: authz.KeyEdit, handle: (*request).endOtherSessions},
 
 	{Method: http.MethodGet, Pattern: "/users", Action: authz.UserEdit, handle: (*request).users},
@@ -120,6 +129,7 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/users/{name}/link", Action: authz.UserEdit, handle: (*request).recoveryLink},
 	{Method: http.MethodPost, Pattern: "/users/{name}/deactivate", Action: authz.UserEdit, handle: (*request).deactivateUser},
 	{Method: http.MethodPost, Pattern: "/users/{name}/reactivate", Action: authz.UserEdit, handle: (*request).reactivateUser},
+	{Method: http.MethodPost, Pattern: "/users/{name}/factors/reset", Action: authz.UserEdit, handle: (*request).resetFactors},
 	{Method: http.MethodPost, Pattern: "/users/{name}/sessions/end", Action: authz.UserEdit, handle: (*request).endUserSessions},
 	{Method: http.MethodPost, Pattern: "/users/{name}/delete", Action: authz.UserEdit, handle: (*request).deleteUser},
 

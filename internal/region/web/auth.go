@@ -44,6 +44,19 @@ func (a *Auth) Authenticate(r *http.Request, values ...url.Values) (context.Cont
 	return authz.With(ctx, p), nil
 }
 
+// StepCookieName is the cookie of a login that waits for its second factor.
+const StepCookieName = "__Host-metalward-login"
+
+// SetStepCookie gives the browser its login under way.
+func SetStepCookie(w http.ResponseWriter, v secret.Value) {
+	http.SetCookie(w, &http.Cookie{Name: StepCookieName, Value: v.RevealString(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+}
+
+// ClearStepCookie takes it away.
+func ClearStepCookie(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{Name: StepCookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, Expires: time.Unix(1, 0), MaxAge: -1})
+}
+
 // SetCookie gives the browser its session.
 func SetCookie(w http.ResponseWriter, v secret.Value) {
 	http.SetCookie(w, &http.Cookie{Name: CookieName, Value: v.RevealString(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode})

@@ -1,5 +1,5 @@
-// Makes pages livelier; every page works without it. Three jobs: keep what is shown up to date, show the power
-// parameters of the chosen type only, and upload images in pieces with a progress bar.
+// Makes pages livelier; every page works without it. Four jobs: keep what is shown up to date, show the power
+// parameters of the chosen type only, ask for passkeys, and upload images in pieces with a progress bar.
 "use strict";
 
 // ---- Live parts -------------------------------------------------------------------------------------------
@@ -130,6 +130,38 @@ document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
   if (question && !confirm(question)) { event.preventDefault(); }
 });
+
+// ---- Passkeys ---------------------------------------------------------------------------------------------
+// A form with data-passkey="get" or "create" asks the browser for a passkey and sends its answer in the field
+// "passkey". Bytes travel as base64url. Source: WebAuthn Level 3, section 5.1.8.
+
+const toBytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const toText = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+
+async function askPasskey(kind, question) {
+  question.challenge = toBytes(question.challenge);
+  for (const c of [...(question.allowCredentials ?? []), ...(question.excludeCredentials ?? [])]) { c.id = toBytes(c.id); }
+  if (question.user) { question.user.id = toBytes(question.user.id); }
+  const made = await navigator.credentials[kind]({ publicKey: question });
+  const response = {};
+  for (const name of ["clientDataJSON", "attestationObject", "authenticatorData", "signature", "userHandle"]) {
+    if (made.response[name]) { response[name] = toText(made.response[name]); }
+  }
+  return JSON.stringify({ id: made.id, rawId: toText(made.rawId), type: made.type, response, clientExtensionResults: {} });
+}
+
+for (const form of document.querySelectorAll("form[data-passkey]")) {
+  form.addEventListener("submit", async (event) => {
+    if (form.elements.passkey.value) { return; }
+    event.preventDefault();
+    const problem = form.querySelector("[role=alert]");
+    problem.textContent = "";
+    try {
+      form.elements.passkey.value = await askPasskey(form.dataset.passkey, JSON.parse(form.dataset.question));
+      form.submit();
+    } catch (error) { problem.textContent = "The browser did not use a passkey: " + error.message; }
+  });
+}
 
 // ---- Upload -----------------------------------------------------------------------------------------------
 
