@@ -331,6 +331,8 @@ func NotFound(n Noun) error {
 type Origin struct {
 	Source    string // peer address
 	RequestID string
+	// Of a request over HTTP, bounded and without control characters.
+	TraceID, Method, Path, UserAgent string
 }
 
 type ctxKey int

@@ -42,6 +42,13 @@ type Region struct {
 	// BreachedPasswords is the path of a file of SHA-1 hashes of passwords that nobody may choose, sorted by hash, a line
 	// each, as Have I Been Pwned's. Default: none.
 	BreachedPasswords string
+	// SecurityLog is the path of a file that security events are appended to, as JSON, one a line. Default: none.
+	SecurityLog string
+	// SecurityJournal sends security events to this host's journal.
+	SecurityJournal bool
+	// SecuritySyslog is the host and port of a syslog server over TLS (RFC 5425, port 6514) that security events go
+	// to; SecuritySyslogCA is the PEM file of the authority of its certificate, if this host does not trust it anyway.
+	SecuritySyslog, SecuritySyslogCA string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
 }
@@ -79,6 +86,11 @@ func (c *Region) Check() error {
 	}
 	_, err := c.Proxies()
 	bad.AddErr("trusted-proxy", err)
+	if c.SecuritySyslog != "" {
+		if _, _, err := net.SplitHostPort(c.SecuritySyslog); err != nil {
+			bad.Add("security-syslog", "%q is not a host and port such as logs.example:6514.", c.SecuritySyslog)
+		}
+	}
 	return bad.Err()
 }
 

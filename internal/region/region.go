@@ -5,6 +5,8 @@ package region
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/api"
@@ -32,6 +35,7 @@ import (
 	"github.com/metalward/metalward/internal/region/networks"
 	"github.com/metalward/metalward/internal/region/passwords"
 	"github.com/metalward/metalward/internal/region/rackrpc"
+	"github.com/metalward/metalward/internal/region/seclog"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/ui"
@@ -61,6 +65,7 @@ type Region struct {
 	server *web.Server
 	rpc    *rackrpc.Server
 	log    *slog.Logger
+	watch  *seclog.Log
 
 	https, plain, rpcListener net.Listener
 }
@@ -116,6 +121,11 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if r.reader, r.writer, err = store.Open(ctx, dsn); err != nil {
 		return nil, err
 	}
+	watch, err := securityLog(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	r.watch = watch
 	hub := newHub()
 	var idn *identity.Service
 	var nets *networks.Service
@@ -131,7 +141,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			surface.Changed(touched)
 		}
 		hub.send(touched)
-	}})
+	}, Told: watch.Record})
 	here, err := site.Load(ctx, r.Gate, keys, o.Now())
 	if err != nil {
 		return nil, err
@@ -181,6 +191,27 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
+}
+
+// securityLog opens the destinations of security events; commands on the host have none.
+func securityLog(cfg *config.Region, o Options) (*seclog.Log, error) {
+	host, _ := os.Hostname()
+	c := seclog.Config{Log: o.Log, Host: host}
+	if o.Offline {
+		return seclog.New(c)
+	}
+	c.File, c.Journal, c.Syslog = cfg.SecurityLog, cfg.SecurityJournal, cfg.SecuritySyslog
+	if cfg.SecuritySyslogCA != "" {
+		pem, err := os.ReadFile(cfg.SecuritySyslogCA)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the syslog server's authority: %w", err)
+		}
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+		if !c.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fault.Field("security-syslog-ca", "%s holds no certificate in PEM form.", cfg.SecuritySyslogCA)
+		}
+	}
+	return seclog.New(c)
 }
 
 // trailKey signs the trail's checkpoints; it belongs to the root key and needs no storage.
@@ -281,10 +312,16 @@ func (r *Region) Run(ctx context.Context) error {
 			}
 		})
 	}
-	// The trail is sealed last: after everything that writes to it.
+	// The trail is sealed last, after everything that writes to it, and security events are sent until then.
 	sealed := make(chan struct{})
 	sealCtx, stopSeal := context.WithCancel(context.WithoutCancel(ctx))
-	go func() { defer close(sealed); r.Gate.Run(sealCtx) }()
+	go func() {
+		defer close(sealed)
+		var last sync.WaitGroup
+		last.Go(func() { r.watch.Run(sealCtx) })
+		r.Gate.Run(sealCtx)
+		last.Wait()
+	}()
 	background(r.Machines.Run)
 	background(r.Networks.Run)
 	background(r.API.Run)

@@ -34,6 +34,7 @@ type Gate struct {
 	noise  *noise
 	// changed is told, after commit, which objects a call touched.
 	changed func([]authz.Target)
+	told    func(authz.Principal, authz.Origin, metal.AuditEvent)
 }
 
 // Config is what a gate is made of.
@@ -47,16 +48,21 @@ type Config struct {
 	Key ed25519.PrivateKey
 	// Changed is called after every commit with the objects that were touched; it must not block.
 	Changed func([]authz.Target)
+	// Told is called with every event once it is in the trail; it must not block.
+	Told func(authz.Principal, authz.Origin, metal.AuditEvent)
 }
 
 // New makes a gate. It is the only user of the Writer.
 func New(c Config) *Gate {
-	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed}
+	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed, told: c.Told}
 	if g.now == nil {
 		g.now = time.Now
 	}
 	if g.changed == nil {
 		g.changed = func([]authz.Target) {}
+	}
+	if g.told == nil {
+		g.told = func(authz.Principal, authz.Origin, metal.AuditEvent) {}
 	}
 	return g
 }
@@ -113,6 +119,7 @@ func (d *denied) Unwrap() error { return d.error }
 // Errors are those of fn; Forbidden or NotFound from Require; Internal if fn touched what it did not require.
 func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error) error {
 	var c *Call
+	var done metal.AuditEvent
 	ended := false
 	defer func() { // a panic in fn rolled back; it leaves its event and goes on up
 		if !ended && c != nil {
@@ -127,7 +134,8 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 		if err := c.covered(); err != nil {
 			return err
 		}
-		return tx.AppendAudit(g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil))
+		done = g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil)
+		return tx.AppendAudit(done)
 	})
 	ended = true
 	if c == nil { // the transaction did not even start
@@ -142,6 +150,7 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 		touched = append(touched, t.Target)
 	}
 	g.changed(touched)
+	g.told(c.principal, authz.OriginFrom(ctx), done)
 	for _, fn := range c.after {
 		fn()
 	}
@@ -231,6 +240,9 @@ func (g *Gate) append(ctx context.Context, events ...metal.AuditEvent) {
 	}, func(*store.Tx) error { return nil })
 	if err != nil {
 		g.log.ErrorContext(ctx, "cannot write audit event", "error", err, "events", len(events))
+	}
+	for _, e := range events { // those who watch should know even then
+		g.told(authz.From(ctx), authz.OriginFrom(ctx), e)
 	}
 }
 
@@ -328,12 +340,11 @@ func (g *Gate) Reveal(ctx context.Context, action authz.Action, t authz.Target, 
 		g.record(ctx, c, &denied{err})
 		return err
 	}
-	err := g.w.Do(ctx, func(tx *store.Tx) error {
-		return tx.AppendAudit(g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil))
-	}, func(*store.Tx) error { return nil })
-	if err != nil {
+	e := g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil)
+	if err := g.w.Do(ctx, func(tx *store.Tx) error { return tx.AppendAudit(e) }, func(*store.Tx) error { return nil }); err != nil {
 		return err
 	}
+	g.told(c.principal, authz.OriginFrom(ctx), e)
 	return g.View(ctx, action, fn)
 }
 

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -144,7 +145,8 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 		if secure {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
-		ctx := authz.WithOrigin(r.Context(), authz.Origin{Source: source, RequestID: id})
+		ctx := authz.WithOrigin(r.Context(), authz.Origin{Source: source, RequestID: id, TraceID: traceID(r), Method: metal.Printable(r.Method, 16),
+			Path: metal.Printable(loggable(r.URL.Path), 256), UserAgent: metal.Printable(r.UserAgent(), 256)})
 		defer func() {
 			if p := recover(); p != nil {
 				if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
@@ -165,6 +167,18 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+var traceParent = regexp.MustCompile(`^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$`)
+
+// traceID is the id of the trace that a caller says the request belongs to; empty when it says none, or none that is
+// well-formed. Source: W3C Trace Context, traceparent.
+func traceID(r *http.Request) string {
+	m := traceParent.FindStringSubmatch(r.Header.Get("traceparent"))
+	if m == nil {
+		return ""
+	}
+	return m[1]
 }
 
 // loggable is a path without the secret that a one-use link carries.
