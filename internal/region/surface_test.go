@@ -35,6 +35,7 @@ type surface struct {
 	handler http.Handler
 	keys    map[string]identity.KeySecret
 	nonce   int
+	log     *kept
 }
 
 func newSurface(t *testing.T) *surface {
@@ -45,10 +46,10 @@ func newSurface(t *testing.T) *surface {
 // newSurfaceOn is a surface on a database of the test's choice; "" for SQLite.
 func newSurfaceOn(t *testing.T, database string) *surface {
 	t.Helper()
-	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}}
+	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}, log: &kept{}}
 	ctx := context.Background()
 	r, err := New(ctx, Options{Config: config.Region{StateDir: s.dir, Database: database, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
-		Log: slog.New(slog.DiscardHandler)})
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
