@@ -46,6 +46,8 @@ const (
 	idleTimeout    = 2 * time.Minute
 	maxHeader      = 16 << 10
 	maxConnections = 2048
+	// maxPerSource is what one address may have of them: an agent has two, and there may be NAT.
+	maxPerSource = 64
 	// callTime bounds a call to the region.
 	callTime = 30 * time.Second
 	// A source address may claim or phone home throttleBurst times at once, then once per throttleEvery. A
@@ -150,7 +152,7 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(tls.NewListener(netutil.LimitListener(l, maxConnections), h.TLSConfig())); ctx.Err() == nil {
+	if err := srv.Serve(tls.NewListener(netutil.LimitListener(throttle.PerSource(l, maxPerSource), maxConnections), h.TLSConfig())); ctx.Err() == nil {
 		return err
 	}
 	return nil

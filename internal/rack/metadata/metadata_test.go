@@ -415,3 +415,34 @@ func FuzzBodies(f *testing.F) {
 		}
 	})
 }
+
+// One address cannot keep the others out with connections that it does not use.
+func TestConnectionsOfOneSource(t *testing.T) {
+	k := start(t)
+	ask := func(from string) error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		client := http.Client{Transport: &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // whether it answers is all that is asked
+		res, err := client.Get(k.base + wire.TaskPath)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return err
+	}
+	if err := ask("127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(k.base, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if err := ask("127.0.0.1"); err == nil {
+		t.Error("it answered an address with a hundred connections")
+	}
+	if err := ask("127.0.0.2"); err != nil {
+		t.Errorf("another address: %v", err)
+	}
+}

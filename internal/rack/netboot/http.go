@@ -39,6 +39,7 @@ const (
 	writeTimeout   = 10 * time.Minute // an initial RAM disk over a slow link
 	maxHeader      = 8 << 10
 	maxConnections = 1024
+	maxPerSource   = 32 // connections of one address; firmware has one or two
 	// decisionTime is how long the region may take to decide a boot; iPXE itself waits longer.
 	decisionTime = 20 * time.Second
 	// maxDecisions bounds the boots that wait for the region at the same time.
@@ -112,7 +113,7 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	if err := srv.Serve(netutil.LimitListener(l, maxConnections)); ctx.Err() == nil {
+	if err := srv.Serve(netutil.LimitListener(throttle.PerSource(l, maxPerSource), maxConnections)); ctx.Err() == nil {
 		return err
 	}
 	return nil

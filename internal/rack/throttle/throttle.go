@@ -1,4 +1,4 @@
-// Package throttle limits how often a source may do something, in bounded memory.
+// Package throttle limits how often a source may do something, in bounded memory, and how many connections it may have.
 //
 // Each key has a bucket of tokens that refills over time. When there are more keys than the limit allows, those
 // that are full again are forgotten, which changes nothing for them; if none is full, new keys are refused: a flood
