@@ -129,7 +129,7 @@ var table = map[Action]row{
 	ZoneView:           {rule: ruleGlobal, perm: ViewZones, system: true},
 	ZoneEdit:           {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
 	UserView:           {rule: ruleOwnOr, perm: ViewIdentities, system: true},
-	UserEdit:           {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup}},
+	UserEdit:           {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
 	UserLogin:          {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
 	UserLogout:         {rule: ruleOwn, nouns: []Noun{NounUser}},
 	FirstAdmin:         {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},

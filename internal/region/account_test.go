@@ -90,7 +90,7 @@ func TestUserAdministration(t *testing.T) {
 	}{
 		{"POST", "/users/", []string{"username", "dave", "password", fresh}}, {"POST", "/users/?op=invite", []string{"username", "dave"}},
 		{"PUT", "/users/carol/", []string{"email", ""}}, {"POST", "/users/carol/?op=set_password", []string{"password", fresh}}, {"POST", "/users/carol/?op=recovery_link", nil},
-		{"POST", "/users/carol/?op=deactivate", nil}, {"POST", "/users/carol/?op=reactivate", nil}, {"POST", "/users/carol/?op=end_sessions", nil}, {"DELETE", "/users/carol/", nil},
+		{"POST", "/users/carol/?op=deactivate", nil}, {"POST", "/users/carol/?op=reactivate", nil}, {"POST", "/users/carol/?op=end_sessions", nil}, {"POST", "/users/carol/?op=reset_factors", nil}, {"DELETE", "/users/carol/", nil},
 	}
 	for _, c := range calls {
 		if rec := s.call("alice", c.method, c.path, c.fields...); rec.Code != 403 && rec.Code != 404 {

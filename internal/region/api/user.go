@@ -44,7 +44,9 @@ func (a *API) bindUsers() map[string]handler {
 			}
 			return a.Identity.EditUser(r.ctx, name, r.form.Get("email"))
 		}),
-		"user.delete": change(false, func(r *request, name string) error { return a.Identity.DeleteUser(r.ctx, name) }),
+		"user.delete": change(false, func(r *request, name string) error {
+			return a.Identity.DeleteUser(r.ctx, name, r.form.Get("transfer_resources_to"))
+		}),
 		"user.set_password": change(false, func(r *request, name string) error {
 			return a.Identity.SetPassword(r.ctx, name, secret.FromString(r.form.Get("password")))
 		}),
@@ -53,9 +55,10 @@ func (a *API) bindUsers() map[string]handler {
 			r.w.Header().Set("Cache-Control", "no-store")
 			return map[string]string{"link": a.link(link)}, err
 		}),
-		"user.deactivate":   change(true, func(r *request, name string) error { return a.Identity.SetActive(r.ctx, name, false) }),
-		"user.reactivate":   change(true, func(r *request, name string) error { return a.Identity.SetActive(r.ctx, name, true) }),
-		"user.end_sessions": change(false, func(r *request, name string) error { return a.Identity.EndSessions(r.ctx, name) }),
+		"user.reset_factors": change(false, func(r *request, name string) error { return a.Identity.ResetFactors(r.ctx, name) }),
+		"user.deactivate":    change(true, func(r *request, name string) error { return a.Identity.SetActive(r.ctx, name, false) }),
+		"user.reactivate":    change(true, func(r *request, name string) error { return a.Identity.SetActive(r.ctx, name, true) }),
+		"user.end_sessions":  change(false, func(r *request, name string) error { return a.Identity.EndSessions(r.ctx, name) }),
 	}
 }
 

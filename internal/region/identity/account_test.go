@@ -212,7 +212,7 @@ func TestNobodyTakesAPlace(t *testing.T) {
 	if err := c.Identity.SetPassword(clerk, "bob", fresh); err != nil {
 		t.Errorf("password of a user: %v", err)
 	}
-	wantKind(t, c.Identity.DeleteUser(clerk, "root"), fault.Forbidden)
+	wantKind(t, c.Identity.DeleteUser(clerk, "root", ""), fault.Forbidden)
 }
 
 // clerkCtx acts as one who may administer users, and see and do what every user may.
@@ -287,4 +287,82 @@ func TestLinkExpires(t *testing.T) {
 	clock.Advance(time.Second)
 	_, err = c.Identity.SpendLink(from("192.0.2.1"), link, secret.FromString("seven violins, one lamp"))
 	wantKind(t, err, fault.Forbidden)
+}
+
+// TestDeleteUser gives what the user owned to another, or refuses.
+func TestDeleteUser(t *testing.T) {
+	c, _ := newCore(t)
+	create(t, c, "alice")
+	create(t, c, "bob")
+	create(t, c, "carol")
+	edit(t, c, "carol", func(u *store.UserRow) { u.Disabled = true })
+	rack := c.AddRack(t, "rack0", prefix("10.0.0.2/24"))
+	m := &regiontest.Machine{Core: c, Rack: rack, MAC: "52:54:00:00:01:01", IP: prefix("10.0.0.101/24").Addr()}
+	id := m.Ready(t, "m").SystemID
+	alice := c.Admin(t)
+	c.View(t, func(v *store.View) error {
+		u, err := v.UserByName("alice")
+		if err != nil {
+			return err
+		}
+		p, err := identity.Principal(v, u.User)
+		alice = authz.With(alice, p)
+		return err
+	})
+	if _, err := c.Machines.Allocate(alice, store.MachineQuery{SystemIDs: []string{id}}, "", "", false, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, c.Identity.DeleteUser(c.Admin(t), "alice", ""), fault.Conflict)
+	for _, heir := range []string{"nobody", "carol", "alice"} {
+		wantKind(t, c.Identity.DeleteUser(c.Admin(t), "alice", heir), fault.Invalid)
+	}
+	if err := c.Identity.DeleteUser(c.Admin(t), "alice", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Row(t, id); got.Owner != "bob" || got.Status != metal.Allocated {
+		t.Errorf("got a machine of %q, %s; want it bob's and as it was", got.Owner, got.Status)
+	}
+	if err := c.Identity.DeleteUser(c.Admin(t), "carol", ""); err != nil {
+		t.Errorf("one who owns nothing: %v", err)
+	}
+}
+
+// TestDeactivated keeps a user out by every door, and lets him in again by each.
+func TestDeactivated(t *testing.T) {
+	c, _ := newCore(t)
+	u := create(t, c, "alice")
+	ctx := authz.With(from("192.0.2.1"), authz.Principal{Kind: authz.User, Name: "alice", UserID: u.ID})
+	k, err := c.Identity.CreateKey(ctx, identity.NewKey{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func() error { _, _, err := verify(c, k, map[string]string{}); return err }
+	if err := key(); err != nil {
+		t.Fatal(err)
+	}
+	session, err := login(c, "192.0.2.1", "alice", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Identity.SetActive(c.Admin(t), "alice", false); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, key(), fault.Forbidden) // at once
+	_, err = c.Identity.Session(ctx, session)
+	wantKind(t, err, fault.Unauthenticated)
+	_, err = login(c, "192.0.2.1", "alice", password)
+	wantKind(t, err, fault.Unauthenticated)
+	_, _, err = verify(c, k, map[string]string{"oauth_signature": "&wrong"})
+	wantKind(t, err, fault.Unauthenticated) // who does not know the secret does not learn that
+	if err := c.Identity.SetActive(c.Admin(t), "alice", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := key(); err != nil {
+		t.Errorf("the key after reactivation: %v", err)
+	}
+	if _, err := login(c, "192.0.2.1", "alice", password); err != nil {
+		t.Errorf("the password after reactivation: %v", err)
+	}
+	_, err = c.Identity.Session(ctx, session)
+	wantKind(t, err, fault.Unauthenticated) // the old session stays ended
 }

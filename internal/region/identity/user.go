@@ -194,14 +194,15 @@ func (s *Service) EndSessions(ctx context.Context, name string) error {
 	})
 }
 
-// DeleteUser removes a user who owns nothing. Kinds: NotFound, Conflict, Invalid.
-func (s *Service) DeleteUser(ctx context.Context, name string) error {
+// DeleteUser removes a user. What he owns goes to another, named heir; without one he must own nothing. Kinds: NotFound,
+// Conflict, Invalid.
+func (s *Service) DeleteUser(ctx context.Context, name, heir string) error {
 	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
 		if u.Name == c.Principal().Name {
 			return fault.New(fault.Invalid, "You cannot delete yourself.")
 		}
-		if n, err := c.Tx().CountOwned(name); err != nil || n > 0 {
-			return errors2(err, fault.New(fault.Conflict, "User %s still owns %d machines; release them first.", name, n))
+		if err := transfer(c, name, heir); err != nil {
+			return err
 		}
 		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
 			return err
@@ -211,6 +212,35 @@ func (s *Service) DeleteUser(ctx context.Context, name string) error {
 		}
 		return c.Tx().DeleteUser(u.User)
 	})
+}
+
+// transfer gives a user's machines to another.
+func transfer(c *gate.Call, name, heir string) error {
+	n, err := c.Tx().CountOwned(name)
+	if err != nil || n == 0 && heir == "" {
+		return err
+	}
+	if heir == "" {
+		return fault.New(fault.Conflict, "User %s still owns %d machines; release them first, or name a user who takes them over.", name, n)
+	}
+	to, err := c.Tx().UserByName(heir)
+	if err != nil || to.Disabled || heir == name {
+		return fault.Field("transfer_resources_to", "There is no other active user %.150q.", heir)
+	}
+	c.Note("transfer_to", heir)
+	list, err := c.Tx().Machines(store.MachineQuery{Filter: authz.AllMachines, Owners: []string{name}})
+	for _, m := range list {
+		for _, owner := range []string{name, heir} { // as it was, and as it is
+			m.Owner = owner
+			if err := c.Require(store.MachineTarget(m)); err != nil {
+				return err
+			}
+		}
+		if err := c.Tx().PutMachine(m); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // UserDetail is what administrators see of a user.

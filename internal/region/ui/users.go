@@ -126,7 +126,7 @@ func (q *request) endUserSessions() error {
 }
 
 func (q *request) deleteUser() error {
-	if err := q.ui.Identity.DeleteUser(q.http.Context(), q.http.PathValue("name")); err != nil {
+	if err := q.ui.Identity.DeleteUser(q.http.Context(), q.http.PathValue("name"), q.get("transfer_resources_to")); err != nil {
 		return q.userDone(err, "")
 	}
 	return q.redirect("/users", "deleted")
