@@ -97,10 +97,11 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
-	r = &Region{log: o.Log}
+	opened := &Region{log: o.Log}
+	r = opened
 	defer func() {
 		if err != nil {
-			r.Close()
+			opened.Close() // r is nil by now
 		}
 	}()
 	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, "root.key"))

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/regiontest"
@@ -134,4 +136,13 @@ func TestTexts(t *testing.T) {
 			t.Error("the kept texts differ from those rendered for the list")
 		}
 	})
+}
+
+// TestNewFails: a region that cannot be made is an error, and what was opened is closed.
+func TestNewFails(t *testing.T) {
+	_, err := New(context.Background(), Options{Config: config.Region{StateDir: t.TempDir(), HTTPS: "192.0.2.1:1", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+		Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "192.0.2.1") {
+		t.Errorf("got %v, want that it cannot listen there", err)
+	}
 }

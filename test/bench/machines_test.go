@@ -27,6 +27,7 @@ import (
 	"github.com/metalward/metalward/internal/region"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
@@ -46,9 +47,15 @@ type site struct {
 
 func newSite(b testing.TB, machines int) *site {
 	b.Helper()
+	return newSiteOn(b, "", machines)
+}
+
+// newSiteOn makes a region on a database; "" for SQLite.
+func newSiteOn(b testing.TB, database string, machines int) *site {
+	b.Helper()
 	ctx := context.Background()
 	s := &site{dir: b.TempDir()}
-	r, err := region.New(ctx, region.Options{Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"},
+	r, err := region.New(ctx, region.Options{Config: config.Region{StateDir: s.dir, Database: database, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"},
 		Version: "bench", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
@@ -455,7 +462,11 @@ func benchPoolRename(b *testing.B, s *site) {
 // BenchmarkWrites has 8 clients create machines, and then change their status, through the API. The floor is the
 // disk's: small appends to a file, each synced, by one writer. The region may be faster, if it shares a sync.
 func BenchmarkWrites(b *testing.B) {
-	s := newSite(b, 1)
+	b.Run("sqlite", func(b *testing.B) { benchWrites(b, newSite(b, 1)) })
+	b.Run("postgres", func(b *testing.B) { benchWrites(b, newSiteOn(b, regiontest.Postgres(b), 1)) })
+}
+
+func benchWrites(b *testing.B, s *site) {
 	f, err := os.Create(filepath.Join(b.TempDir(), "floor"))
 	if err != nil {
 		b.Fatal(err)
@@ -518,7 +529,8 @@ func BenchmarkWrites(b *testing.B) {
 	b.ReportMetric(median(creates), "creates/s")
 	b.ReportMetric(median(changes), "changes/s")
 	b.ReportMetric(median(syncs), "fsyncs/s")
-	b.ReportMetric(median(creates)/median(syncs), "x_fsync")
+	b.ReportMetric(median(creates)/median(syncs), "creates_x_fsync")
+	b.ReportMetric(median(changes)/median(syncs), "changes_x_fsync")
 	reportLoad(b)
 }
 

@@ -58,7 +58,7 @@ func Main(m *testing.M) {
 
 // Postgres is the DSN of an empty database on a real PostgreSQL, dropped at the end of the test. Without the
 // server's programs the test is skipped.
-func Postgres(t *testing.T) string {
+func Postgres(t testing.TB) string {
 	t.Helper()
 	server.once.Do(func() {
 		if server.base = os.Getenv(PGEnv); server.base == "" {
@@ -82,7 +82,7 @@ func Postgres(t *testing.T) string {
 	return u.String()
 }
 
-func admin(t *testing.T, stmt string) {
+func admin(t testing.TB, stmt string) {
 	t.Helper()
 	db, err := sql.Open("pgx", server.base)
 	if err != nil {

@@ -13,15 +13,18 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
+	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
@@ -48,6 +51,10 @@ type Writer struct {
 	db    *sql.DB
 	d     dialect
 	queue *writer // SQLite's
+
+	// crowd lets PostgreSQL's transactions run at once, but one alone that has collided: a region's own calls cannot keep
+	// each other from ever getting done. Calls do not nest.
+	crowd sync.RWMutex
 }
 
 // Open opens the database that dsn names: a postgres:// URL, or a path of an SQLite file, and brings its
@@ -57,11 +64,7 @@ func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
 	d, err := sqliteDialect, error(nil)
 	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
 		d = pgDialect
-		if read, err = sql.Open("pgx", dsn); err == nil {
-			read.SetMaxOpenConns(16)
-			read.SetMaxIdleConns(16)
-			write = read
-		}
+		read, write, err = openPostgres(dsn)
 	} else {
 		read, write, err = openSQLite(dsn)
 	}
@@ -71,7 +74,27 @@ func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
 	if err := migrate(ctx, write, d); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
 	}
-	return &Reader{read, d}, &Writer{write, d, &writer{}}, nil
+	return &Reader{read, d}, &Writer{db: write, d: d, queue: &writer{}}, nil
+}
+
+// openPostgres opens a pool for reading and one for writing. What a transaction reads by walking a whole table collides
+// with every write to it, and of a small table PostgreSQL likes to read the whole: writers are told to use indexes.
+// Source: PostgreSQL's documentation, "Serializable Isolation Level", on sequential scans.
+func openPostgres(dsn string) (read, write *sql.DB, err error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, nil, err
+	}
+	read = stdlib.OpenDB(*cfg)
+	read.SetMaxOpenConns(16)
+	read.SetMaxIdleConns(16)
+	cfg = cfg.Copy()
+	cfg.RuntimeParams["enable_seqscan"] = "off"
+	cfg.RuntimeParams["jit"] = "off" // it takes a scan that cannot be avoided for work worth compiling
+	write = stdlib.OpenDB(*cfg)
+	write.SetMaxOpenConns(16)
+	write.SetMaxIdleConns(16)
+	return read, write, nil
 }
 
 // openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one
@@ -83,7 +106,8 @@ func openSQLite(path string) (read, write *sql.DB, err error) {
 	}
 	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=cache_size(-16000)"
 	base := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + pragmas
-	if write, err = openKeeping(base + "&_txlock=immediate"); err != nil {
+	// What a savepoint needs to be undone is kept in memory: it is small, and a file would be written for each call.
+	if write, err = openKeeping(base + "&_txlock=immediate&_pragma=temp_store(MEMORY)"); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
@@ -126,31 +150,51 @@ func (r *Reader) View(ctx context.Context, fn func(*View) error) error {
 	return fn(&View{ctx: ctx, run: ctx, tx: tx, d: r.d})
 }
 
-// retries bounds how often a transaction that collided with another is run again.
-const retries = 10
+// How a transaction that collided is run again: at once, while this region's other calls wait; and if it collides even
+// so, with another region's, after a time that is random and grows, so that the two do not meet again.
+const (
+	retries   = 12
+	retryWait = 4 * time.Millisecond // on average after the second collision; then so much longer each time
+)
 
 // Do runs fn in a write transaction and commits if both fn and check agree. fn may run several times, so it has
-// no side effects but through the Tx; check sees what was touched.
+// no side effects but through the Tx; check sees what was touched. Kinds, besides those of fn and check:
+// Unavailable when it collided with others too often.
 func (w *Writer) Do(ctx context.Context, fn func(*Tx) error, check func(*Tx) error) error {
-	once := w.together
-	if w.d == pgDialect {
-		once = w.alone
-	}
 	for attempt := 0; ; attempt++ {
-		err := once(ctx, fn, check)
-		if err == nil || !collided(err) || attempt == retries {
+		var err error
+		if w.d == sqliteDialect {
+			err = w.together(ctx, fn, check)
+		} else {
+			err = w.alone(ctx, attempt > 0, fn, check)
+		}
+		if err == nil || !collided(err) {
 			return err
 		}
+		if attempt == retries {
+			return unavailable(err)
+		}
+		if attempt == 0 && w.d == pgDialect {
+			continue
+		}
+		wait := time.Duration(attempt+1) * retryWait
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(time.Duration(attempt+1) * 5 * time.Millisecond):
+		case <-time.After(wait/2 + rand.N(wait)):
 		}
 	}
 }
 
-// alone runs fn and check in a transaction of its own.
-func (w *Writer) alone(ctx context.Context, fn, check func(*Tx) error) error {
+// alone runs fn and check in a transaction of its own, and apart from the region's others if it is shy.
+func (w *Writer) alone(ctx context.Context, shy bool, fn, check func(*Tx) error) error {
+	if shy {
+		w.crowd.Lock()
+		defer w.crowd.Unlock()
+	} else {
+		w.crowd.RLock()
+		defer w.crowd.RUnlock()
+	}
 	sqlTx, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
 	if err != nil {
 		return unavailable(err)

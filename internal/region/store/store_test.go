@@ -113,7 +113,7 @@ var suites = map[string]func(*db){
 	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
-	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback,
+	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
 }
 
 func TestStore(t *testing.T) {
@@ -1373,3 +1373,34 @@ func testRollback(d *db) {
 }
 
 func ref(s string) secret.Ref { return secret.Ref(s) }
+
+// testCrowd has many callers add machines at once, each looking first whether the name is free: they collide, and each
+// gets done all the same.
+func testCrowd(d *db) {
+	var wg sync.WaitGroup
+	for client := range 8 {
+		wg.Go(func() {
+			for i := range 15 {
+				_, err := d.try(func(tx *store.Tx) error {
+					m := metal.Machine{SystemID: metal.NewSystemID(), Hostname: fmt.Sprintf("m%d-%d", i, client), PoolID: metal.DefaultPoolID, ZoneID: metal.DefaultZoneID, Created: t0, Updated: t0}
+					if taken, err := tx.HostnameTaken(m.Hostname, m.SystemID); err != nil || taken {
+						return errors.Join(err, errors.New("taken"))
+					}
+					if err := tx.AddMachine(&m); err != nil {
+						return err
+					}
+					return tx.AddEvent(metal.Event{SystemID: m.SystemID, Type: "New", Level: metal.LevelInfo, Created: t0})
+				})
+				if err != nil {
+					d.t.Errorf("caller %d, machine %d: %v", client, i, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(read(d, func(v *store.View) ([]metal.Machine, error) {
+		return v.Machines(store.MachineQuery{Filter: authz.AllMachines})
+	})); n != 8*15 {
+		d.t.Errorf("got %d machines, want %d", n, 8*15)
+	}
+}
