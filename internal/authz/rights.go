@@ -136,6 +136,20 @@ func (s PoolSet) Has(pool int64) bool {
 	return ok
 }
 
+// without is the set but for the pools of another. A set of all pools stays whole unless the other is all.
+func (s PoolSet) without(t PoolSet) PoolSet {
+	if t.All {
+		return PoolSet{}
+	}
+	if s.All || len(t.IDs) == 0 {
+		return s
+	}
+	return PoolSet{IDs: slices.DeleteFunc(slices.Clone(s.IDs), t.Has)}
+}
+
+// Equal reports whether two sets hold the same pools.
+func (s PoolSet) Equal(t PoolSet) bool { return s.All == t.All && slices.Equal(s.IDs, t.IDs) }
+
 // Pools are those on which a permission is held.
 func (r *Rights) Pools(p Permission) PoolSet {
 	if r == nil {

@@ -150,8 +150,12 @@ func permitted(f authz.MachineFilter) (string, []any) {
 		}
 	}
 	reach(f.Any, "")
-	reach(f.Free, "m.owner = ''")
-	reach(f.Own, "m.owner <> '' AND m.owner = ?", f.Owner)
+	if f.Free.Equal(f.Own) && f.Owner != "" {
+		reach(f.Free, "(m.owner = '' OR m.owner = ?)", f.Owner)
+	} else {
+		reach(f.Free, "m.owner = ''")
+		reach(f.Own, "m.owner <> '' AND m.owner = ?", f.Owner)
+	}
 	if len(or) == 0 {
 		return "1 = 0", nil
 	}
