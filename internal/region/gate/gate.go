@@ -268,17 +268,18 @@ func (g *Gate) Security(ctx context.Context, kind string, detail map[string]stri
 // Run seals and prunes the trail and writes due summaries of noise until the context ends.
 func (g *Gate) Run(ctx context.Context) {
 	var prune time.Time
-	audit.Loop(ctx, g.log, func(ctx context.Context) (int, error) {
+	audit.Loop(ctx, g.log, func(work context.Context) (int, error) {
 		if now := g.now(); now.After(prune) {
 			prune = now.Add(pruneEvery)
-			if err := g.Prune(ctx); err != nil && ctx.Err() == nil {
-				g.log.ErrorContext(ctx, "cannot prune the trail", "error", err)
+			if err := g.Prune(work); err != nil && work.Err() == nil {
+				g.log.ErrorContext(work, "cannot prune the trail", "error", err)
 			}
 		}
-		if due := g.noise.due(g.now()); len(due) > 0 {
-			g.append(ctx, due...)
+		// The last time, what was counted in the hour that has not ended is written, too.
+		if due := g.noise.due(g.now(), ctx.Err() != nil); len(due) > 0 {
+			g.append(work, due...)
 		}
-		return g.Seal(ctx)
+		return g.Seal(work)
 	})
 }
 

@@ -598,12 +598,7 @@ func TestNoise(t *testing.T) {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	cancel()
-	d.g.Run(run) // the last round seals and writes what is due
-	if n := len(d.trail()); n != 41 {
-		t.Errorf("got %d rows before the hour is over, want 41", n)
-	}
-	d.clock.Advance(time.Hour)
-	d.g.Run(run)
+	d.g.Run(run) // the last round seals, and writes what was counted in the hour that has not ended
 	list := d.trail()
 	e := list[len(list)-1]
 	if len(list) != 42 || e.Source != "203.0.113.9" || e.Detail["count"] != "70" || e.Principal != "anonymous" {

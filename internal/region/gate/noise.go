@@ -54,13 +54,13 @@ func (n *noise) filter(e metal.AuditEvent) (metal.AuditEvent, bool) {
 	return e, false
 }
 
-// due returns one summary for every source whose hour has passed and forgets the source.
-func (n *noise) due(now time.Time) []metal.AuditEvent {
+// due returns one summary for every source whose hour has passed, or for all at the end, and forgets the source.
+func (n *noise) due(now time.Time, end bool) []metal.AuditEvent {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []metal.AuditEvent
 	for key, s := range n.sources {
-		if now.Sub(s.since) < noiseWindow {
+		if now.Sub(s.since) < noiseWindow && !end {
 			continue
 		}
 		if extra := s.seen - noiseRows; extra > 0 {

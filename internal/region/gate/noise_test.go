@@ -26,11 +26,11 @@ func TestNoiseBounded(t *testing.T) {
 	if want := (noiseSources + 1) * noiseRows; rows != want {
 		t.Errorf("got %d rows, want %d", rows, want)
 	}
-	if due := n.due(at.Add(noiseWindow - time.Second)); len(due) != 0 {
+	if due := n.due(at.Add(noiseWindow-time.Second), false); len(due) != 0 {
 		t.Errorf("got %d summaries before the hour is over", len(due))
 	}
 	counted := 0
-	for _, e := range n.due(at.Add(noiseWindow)) {
+	for _, e := range n.due(at.Add(noiseWindow), false) {
 		var c int
 		if _, err := fmt.Sscan(e.Detail["count"], &c); err != nil {
 			t.Fatal(err)
