@@ -117,6 +117,7 @@ func (s *Service) CreateKey(ctx context.Context, n NewKey) (KeySecret, error) {
 		if n.Days > 0 {
 			k.Expires = c.Now().AddDate(0, 0, n.Days)
 		}
+		c.Note("change", "key created")
 		c.Note("key", k.TokenKey)
 		return c.Tx().AddAPIKey(u, &k.APIKey)
 	})
@@ -179,15 +180,15 @@ func (s *Service) RenameKey(ctx context.Context, token, name string) error {
 	if name == "" || len(name) > 255 || metal.Printable(name, 255) != name {
 		return fault.Field("name", "Enter a name of at most 255 printable characters.")
 	}
-	return s.withKey(ctx, token, func(c *gate.Call, u metal.User, k metal.APIKey) error { return c.Tx().RenameAPIKey(u, k.ID, name) })
+	return s.withKey(ctx, token, "key renamed", func(c *gate.Call, u metal.User, k metal.APIKey) error { return c.Tx().RenameAPIKey(u, k.ID, name) })
 }
 
 // DeleteKey deletes one of the calling user's keys by its token part. Kinds: NotFound.
 func (s *Service) DeleteKey(ctx context.Context, token string) error {
-	return s.withKey(ctx, token, func(c *gate.Call, u metal.User, k metal.APIKey) error { return c.Tx().DeleteAPIKey(u, k.ID) })
+	return s.withKey(ctx, token, "key deleted", func(c *gate.Call, u metal.User, k metal.APIKey) error { return c.Tx().DeleteAPIKey(u, k.ID) })
 }
 
-func (s *Service) withKey(ctx context.Context, token string, fn func(*gate.Call, metal.User, metal.APIKey) error) error {
+func (s *Service) withKey(ctx context.Context, token, change string, fn func(*gate.Call, metal.User, metal.APIKey) error) error {
 	return s.own(ctx, authz.KeyEdit, func(c *gate.Call, u metal.User) error {
 		keys, err := c.Tx().APIKeys(u.ID)
 		if err != nil {
@@ -195,6 +196,7 @@ func (s *Service) withKey(ctx context.Context, token string, fn func(*gate.Call,
 		}
 		for _, k := range keys {
 			if k.TokenKey == token {
+				c.Note("change", change)
 				c.Note("key", token)
 				return fn(c, u, k)
 			}

@@ -341,8 +341,9 @@ func (s *Service) webauthn() *webauthn.WebAuthn {
 	if err != nil || u.Host == "" {
 		return nil
 	}
-	w, err := webauthn.New(&webauthn.Config{RPID: u.Hostname(), RPDisplayName: "Metalward " + u.Hostname(), RPOrigins: []string{s.origin}})
-	if err != nil || protocol.ValidateRPID(u.Hostname()) != nil {
+	name := u.Hostname()
+	w, err := webauthn.New(&webauthn.Config{RPID: name, RPDisplayName: "Metalward " + name, RPOrigins: []string{s.origin, "https://" + name}}) // with a proxy in front, too
+	if err != nil || protocol.ValidateRPID(name) != nil {
 		return nil
 	}
 	return w

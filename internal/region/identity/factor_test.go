@@ -183,7 +183,7 @@ func TestCodeGuessing(t *testing.T) {
 	s.setUp()
 	clock.Advance(time.Minute)
 	compared := 0
-	for i := range 1000 {
+	for i := range 13 { // five from each, until ten have used up what the account has
 		source := fmt.Sprintf("2001:db8:%x::1", i)
 		e, err := c.Identity.Login(from(source), "alice", secret.FromString(password))
 		if err != nil {
@@ -195,9 +195,6 @@ func TestCodeGuessing(t *testing.T) {
 			} else {
 				break
 			}
-		}
-		if i == 30 { // after this every try costs a login for nothing
-			break
 		}
 	}
 	if t.Logf("%d wrong codes were compared", compared); compared != 50 {

@@ -1,7 +1,11 @@
-// Package identity knows people: users, passwords, sessions, API keys and SSH keys, and turns credentials
-// into the principal that a call acts as.
+// Package identity knows people: users, passwords, second factors, sessions, API keys and SSH keys, and turns
+// credentials into the principal that a call acts as.
 //
-// Secrets are kept only as hashes: Argon2id for what people choose, SHA-256 for what we made at random.
+// Secrets are kept only as hashes: Argon2id for what people choose, SHA-256 for what we made at random. The one that
+// has to be known again, an authenticator app's, is sealed. Whatever is compared with a secret goes through guess.go,
+// which counts failures.
+//
+// Start with session.go (a login), then factor.go (its second step) and apikey.go (a call's signature).
 package identity
 
 import (
@@ -50,7 +54,8 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	return &Service{gate: c.Gate, now: c.Now, keyring: c.Keys, checker: c.Passwords, origin: c.Origin, hash: newHasher(), guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), codes: throttle.New(Codes),
+	return &Service{gate: c.Gate, now: c.Now, keyring: c.Keys, checker: c.Passwords, origin: c.Origin, hash: newHasher(),
+		guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), codes: throttle.New(Codes),
 		known: map[string]cached{}, noted: map[int64]time.Time{}}
 }
 

@@ -42,33 +42,44 @@ func (s *Service) NeedsFirstAdmin(ctx context.Context) (needed bool, err error) 
 	return needed, err
 }
 
-// CreateFirstAdmin spends the first-administrator link. Kinds: Forbidden for a link that is wrong, spent or
-// expired, Invalid.
+var errFirst = fault.New(fault.Forbidden, "This link was used already or has expired. Run `metalward createadmin` on the controller, or restart it for a new link.")
+
+// mayBeFirst refuses a link that makes no first administrator now.
+func mayBeFirst(v *store.View, link secret.Value, now time.Time) error {
+	admins, err := v.CountAdministrators()
+	if err != nil {
+		return err
+	}
+	l, err := v.Link(link.Hash())
+	if fault.Is(err, fault.NotFound) || err == nil && (admins > 0 || l.UserID != 0 || now.After(l.Expires)) {
+		return errFirst
+	}
+	return err
+}
+
+// CreateFirstAdmin spends the first-administrator link. Kinds: Forbidden for a link that is wrong, spent or expired,
+// Invalid, Exhausted with RetryAfter.
 func (s *Service) CreateFirstAdmin(ctx context.Context, link secret.Value, n NewUser) (metal.User, error) {
 	n.Admin = true
 	const subject = "first administrator's link"
 	if err := s.mayTryToken(ctx, subject); err != nil {
 		return metal.User{}, err
 	}
-	wrong := false
-	u, err := s.addUser(ctx, authz.FirstAdmin, n, func(c *gate.Call) error {
-		admins, err := c.Tx().CountAdministrators()
-		if err != nil {
+	// Before the password is hashed: strangers get no such work done.
+	err := s.gate.View(authz.AsSystem(ctx, "first-admin"), authz.UserView, func(v *gate.Viewing) error { return mayBeFirst(v.View, link, v.Now()) })
+	if fault.Is(err, fault.Forbidden) {
+		s.gate.Denied(ctx, authz.FirstAdmin, err)
+		s.wrongToken(ctx, subject)
+	}
+	if err != nil {
+		return metal.User{}, err
+	}
+	return s.addUser(ctx, authz.FirstAdmin, n, func(c *gate.Call) error {
+		if err := mayBeFirst(&c.Tx().View, link, c.Now()); err != nil { // of two at once one is too late
 			return err
-		}
-		l, err := c.Tx().Link(link.Hash())
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-		if wrong = admins > 0 || err != nil || l.UserID != 0 || c.Now().After(l.Expires); wrong {
-			return fault.New(fault.Forbidden, "This link was used already or has expired. Run `metalward createadmin` on the controller, or restart it for a new link.")
 		}
 		return c.Tx().PutLink(metal.User{}, "", time.Time{})
 	}, nil)
-	if wrong {
-		s.wrongToken(ctx, subject)
-	}
-	return u, err
 }
 
 // LinkLife is how long a link to choose a password works.

@@ -12,21 +12,6 @@ import (
 	"github.com/metalward/metalward/internal/secret"
 )
 
-// maxAgent bounds what is kept of a browser's name for itself, in characters.
-const maxAgent = 200
-
-type agentKey struct{}
-
-// WithAgent notes what a browser says of itself, so that people recognize their sessions.
-func WithAgent(ctx context.Context, agent string) context.Context {
-	return context.WithValue(ctx, agentKey{}, metal.Printable(agent, maxAgent))
-}
-
-func agentFrom(ctx context.Context) string {
-	agent, _ := ctx.Value(agentKey{}).(string)
-	return agent
-}
-
 var (
 	errLogin = fault.New(fault.Unauthenticated, "Please enter a correct username and password.")
 	errGone  = fault.New(fault.Unauthenticated, "Your session has ended. Log in again.")
@@ -65,7 +50,7 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 		}
 		step, wanted, err := s.beginStep(c, now.User)
 		if err != nil || wanted {
-			c.Note("step", "password; the second factor is outstanding")
+			c.Note("change", "second factor outstanding")
 			e = Entry{Step: step}
 			return err
 		}
@@ -81,7 +66,7 @@ func (s *Service) addSession(ctx context.Context, c *gate.Call, u metal.User, co
 	if err != nil {
 		return err
 	}
-	return c.Tx().AddSession(u, metal.Session{Hash: cookie.Hash(), UserID: u.ID, Epoch: u.Epoch, Address: authz.OriginFrom(ctx).Source, Agent: agentFrom(ctx),
+	return c.Tx().AddSession(u, metal.Session{Hash: cookie.Hash(), UserID: u.ID, Epoch: u.Epoch, Address: authz.OriginFrom(ctx).Source, Agent: authz.OriginFrom(ctx).UserAgent,
 		Factor: factor, Created: c.Now(), LastSeen: c.Now(), Expires: c.Now().Add(time.Duration(length) * time.Second)})
 }
 

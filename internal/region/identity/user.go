@@ -51,6 +51,7 @@ func (s *Service) addUser(ctx context.Context, action authz.Action, n NewUser, f
 			}
 		}
 		c.Note("username", n.Name)
+		c.Note("change", "created")
 		if _, err := c.Tx().UserByName(n.Name); err == nil {
 			return fault.Field("username", "A user with that username already exists.")
 		}
@@ -134,6 +135,7 @@ func (s *Service) onUser(ctx context.Context, name string, fn func(*gate.Call, s
 		if err := c.Require(store.UserTarget(u.User)); err != nil {
 			return err
 		}
+		c.Note("username", u.Name)
 		if p := c.Principal(); p.Kind == authz.User && p.UserID != u.ID {
 			theirs, err := c.Tx().Rights(u.ID)
 			if err != nil {
@@ -153,6 +155,7 @@ func (s *Service) EditUser(ctx context.Context, name, email string) error {
 		return err
 	}
 	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		c.Note("change", "email changed")
 		c.Note("email", email)
 		u.Email = email
 		return c.Tx().PutUser(u)
@@ -201,6 +204,7 @@ func (s *Service) DeleteUser(ctx context.Context, name, heir string) error {
 		if u.Name == c.Principal().Name {
 			return fault.New(fault.Invalid, "You cannot delete yourself.")
 		}
+		c.Note("change", "deleted")
 		if err := transfer(c, name, heir); err != nil {
 			return err
 		}

@@ -55,6 +55,7 @@ type names struct{ owasp, maas, level string }
 // changes name successful calls by what they say they changed; a row "action" without a change is for all others.
 var changes = map[string]names{
 	"user.login":                               {"authn_login_success", "AUTHN_login_successful", Info},
+	"user.login second factor outstanding":     {"authn_login_step", "AUTHN_authentication_successful", Info}, // no session yet; OWASP has no name for it
 	"user.login password by link":              {"authn_password_change", "AUTHN_password_changed", Info},
 	"user.logout":                              {"session_expired", "AUTHN_token_revoked", Info},
 	"user.first_admin":                         {"user_created", "USER_created", Warn},

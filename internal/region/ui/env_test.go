@@ -182,7 +182,7 @@ func (e *env) login(name, password string) *http.Cookie {
 
 // serve runs a request as the region's listener would hand it over.
 func (e *env) serve(r *http.Request) *httptest.ResponseRecorder {
-	r = r.WithContext(authz.WithOrigin(r.Context(), authz.Origin{Source: "192.0.2.7", RequestID: "req-42"}))
+	r = r.WithContext(authz.WithOrigin(r.Context(), authz.Origin{Source: "192.0.2.7", RequestID: "req-42", UserAgent: r.UserAgent()}))
 	w := httptest.NewRecorder()
 	e.ui.ServeHTTP(w, r)
 	return w

@@ -140,7 +140,6 @@ func (q *request) run() error {
 	if err := q.ui.csrf.Check(q.http); err != nil {
 		return fault.New(fault.Forbidden, "This request comes from another site.")
 	}
-	q.http = q.http.WithContext(identity.WithAgent(q.http.Context(), q.http.UserAgent()))
 	ctx, err := q.ui.Auth.Authenticate(q.http)
 	public := authz.May(authz.Principal{Kind: authz.Anonymous}, q.row.Action)
 	if err != nil {
