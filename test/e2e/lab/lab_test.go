@@ -3,6 +3,7 @@
 package lab_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -28,7 +29,8 @@ import (
 )
 
 // artefacts builds what the tests boot, or takes it from METALWARD_LAB_CACHE.
-// The payload of network boots is tinyinit too: it announces itself and idles.
+// The payload of network boots is tinyinit too: it announces itself and idles. METALWARD_LAB_ZSTD is how hard its
+// initrd is compressed, by default quickly.
 func artefacts(t *testing.T, ctx context.Context) (boot, tiny string) {
 	t.Helper()
 	cache := os.Getenv("METALWARD_LAB_CACHE")
@@ -51,7 +53,7 @@ func artefacts(t *testing.T, ctx context.Context) (boot, tiny string) {
 	}
 	run([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", agent, "./test/e2e/tinyinit")
 	boot = filepath.Join(cache, "boot")
-	run([]string{"AGENT_BIN=" + agent, "ZSTD_LEVEL=3"}, "deploy/ephemeral/build.sh", boot)
+	run([]string{"AGENT_BIN=" + agent, "ZSTD_LEVEL=" + cmp.Or(os.Getenv("METALWARD_LAB_ZSTD"), "3")}, "deploy/ephemeral/build.sh", boot)
 	tiny = filepath.Join(cache, "tiny.raw")
 	run(nil, "test/e2e/images/build.sh", "tiny", tiny)
 	return boot, tiny
