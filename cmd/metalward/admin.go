@@ -41,6 +41,7 @@ func createAdmin(ctx context.Context, args []string) error {
 	stateFlags(fs, &c)
 	name := fs.String("username", "", "name to log in with")
 	email := fs.String("email", "", "e-mail address")
+	fs.StringVar(&c.BreachedPasswords, "breached-passwords", "", "file of SHA-1 hashes, sorted, of passwords that nobody may choose")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

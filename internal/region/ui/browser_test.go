@@ -33,7 +33,7 @@ var screens = flag.String("screens", "", "folder for screenshots of pages with s
 // listen serves the pages over TLS, as the cookie demands, with origins as the region's listener sets them.
 func (e *env) listen() string {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		e.ui.ServeHTTP(w, r.WithContext(authz.WithOrigin(r.Context(), authz.Origin{Source: "127.0.0.1", RequestID: "req-43"})))
+		e.ui.ServeHTTP(w, r.WithContext(authz.WithOrigin(r.Context(), authz.Origin{Source: "127.0.0.1", RequestID: "req-43", UserAgent: r.UserAgent()})))
 	}))
 	e.t.Cleanup(srv.Close)
 	e.t.Cleanup(srv.CloseClientConnections) // live pages keep streams open
@@ -171,7 +171,7 @@ func TestScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"machines": "/machines", "machine": "/machines/" + id, "new": "/machines/new", "images": "/images", "subnets": "/subnets",
-		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "settings": "/settings", "deploy": "/machines/" + id + "/release"} {
+		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "user": "/users/alice", "settings": "/settings", "deploy": "/machines/" + id + "/release"} {
 		if err := chromedp.Do(ctx, shot(name, base+path)); err != nil {
 			t.Fatal(err)
 		}
