@@ -388,9 +388,7 @@ func (a *API) reply(w http.ResponseWriter, o *maasapi.Operation, v any) error {
 		_, err := w.Write(v.data)
 		return err
 	case json.RawMessage:
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = w.Write(v)
+		send(w, status, "application/json; charset=utf-8", v)
 		return nil
 	}
 	if status == http.StatusNoContent {
@@ -405,10 +403,16 @@ func (a *API) reply(w http.ResponseWriter, o *maasapi.Operation, v any) error {
 	if o.ID == "maas.get_config" {
 		mime = "application/json"
 	}
+	send(w, status, mime, body)
+	return nil
+}
+
+// send answers with a body whose length is known: told, it goes out in one piece instead of in chunks.
+func send(w http.ResponseWriter, status int, mime string, body []byte) {
 	w.Header().Set("Content-Type", mime)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
-	return nil
 }
 
 // marshal encodes JSON without escaping <, > and &: this is an API, not a page.
