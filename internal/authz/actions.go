@@ -10,62 +10,67 @@ type Action string
 
 // The actions.
 const (
-	MachineView        Action = "machine.view"
-	MachineCreate      Action = "machine.create"
-	MachineUpdate      Action = "machine.update"
-	MachineDelete      Action = "machine.delete"
-	MachineCommission  Action = "machine.commission"
-	MachineAllocate    Action = "machine.allocate"
-	MachineDeploy      Action = "machine.deploy"
-	MachineRelease     Action = "machine.release"
-	MachineAbort       Action = "machine.abort"
-	MachinePower       Action = "machine.power"
-	MachineLock        Action = "machine.lock"
-	MachineReadPower   Action = "machine.read_power_parameters"
-	MachineEnlist      Action = "machine.enlist"        // a rack reports an unknown machine
-	MachineBoot        Action = "machine.boot"          // a rack asks what to boot, mints a token
-	MachineClaim       Action = "machine.claim"         // an agent spends its token
-	MachineReport      Action = "machine.report"        // an agent reports inventory, results, its end
-	MachineSeed        Action = "machine.read_seed"     // an agent fetches user data and keys
-	MachinePhoneHome   Action = "machine.phone_home"    // a deployed system reports
-	MachinePowerKey    Action = "machine.use_power_key" // a rack uses power parameters
-	MachinePowerResult Action = "machine.power_result"  // a power command ended
-	MachineExpire      Action = "machine.expire"        // a deadline passed
-	PoolView           Action = "pool.view"
-	PoolEdit           Action = "pool.edit"
-	PoolCreate         Action = "pool.create"
-	PoolDelete         Action = "pool.delete"
-	ZoneView           Action = "zone.view"
-	ZoneEdit           Action = "zone.edit"
-	UserView           Action = "user.view"
-	UserEdit           Action = "user.edit"
-	UserLogin          Action = "user.login"
-	UserLogout         Action = "user.logout"
-	FirstAdmin         Action = "user.first_admin"
-	KeyView            Action = "user.view_keys" // API keys and SSH keys of one's own
-	KeyEdit            Action = "user.edit_keys"
-	AccessView         Action = "access.view" // groups, roles, grants and what they amount to
-	GroupEdit          Action = "group.edit"
-	RoleEdit           Action = "role.edit"
-	GrantEdit          Action = "grant.edit"
-	NetworkView        Action = "network.view"
-	NetworkEdit        Action = "network.edit"
-	ImageView          Action = "image.view"
-	ImageEdit          Action = "image.edit"
-	SettingView        Action = "setting.view"
-	SettingEdit        Action = "setting.edit"
-	ControllerView     Action = "controller.view"
-	ControllerEdit     Action = "controller.edit"
-	RackToken          Action = "rack.mint_token"
-	RackEnrol          Action = "rack.enrol"
-	RackRenew          Action = "rack.renew"
-	RackHello          Action = "rack.hello" // a rack's interfaces changed: the network model follows
-	SiteKeys           Action = "site.keys"  // certificates and keys of the instance
-	TrailView          Action = "trail.view"
-	TrailExport        Action = "trail.export"
-	TrailPrune         Action = "trail.prune"    // the oldest part has been kept long enough
-	SecurityEvent      Action = "security.event" // recorded, changes nothing
-	PublicView         Action = "public.view"    // version, description, login page
+	MachineView         Action = "machine.view"
+	MachineCreate       Action = "machine.create"
+	MachineUpdate       Action = "machine.update"
+	MachineDelete       Action = "machine.delete"
+	MachineCommission   Action = "machine.commission"
+	MachineAllocate     Action = "machine.allocate"
+	MachineDeploy       Action = "machine.deploy"
+	MachineRelease      Action = "machine.release"
+	MachineAbort        Action = "machine.abort"
+	MachinePower        Action = "machine.power"
+	MachineLock         Action = "machine.lock"
+	MachineReadPower    Action = "machine.read_power_parameters"
+	MachineEnlist       Action = "machine.enlist"        // a rack reports an unknown machine
+	MachineBoot         Action = "machine.boot"          // a rack asks what to boot, mints a token
+	MachineClaim        Action = "machine.claim"         // an agent spends its token
+	MachineReport       Action = "machine.report"        // an agent reports inventory, results, its end
+	MachineSeed         Action = "machine.read_seed"     // an agent fetches user data and keys
+	MachinePhoneHome    Action = "machine.phone_home"    // a deployed system reports
+	MachinePowerKey     Action = "machine.use_power_key" // a rack uses power parameters
+	MachinePowerResult  Action = "machine.power_result"  // a power command ended
+	MachineExpire       Action = "machine.expire"        // a deadline passed
+	PoolView            Action = "pool.view"
+	PoolEdit            Action = "pool.edit"
+	PoolCreate          Action = "pool.create"
+	PoolDelete          Action = "pool.delete"
+	ZoneView            Action = "zone.view"
+	ZoneEdit            Action = "zone.edit"
+	UserView            Action = "user.view"
+	UserEdit            Action = "user.edit"
+	UserLogin           Action = "user.login"
+	UserLogout          Action = "user.logout"
+	FirstAdmin          Action = "user.first_admin"
+	KeyView             Action = "user.view_keys" // API keys and SSH keys of one's own
+	KeyEdit             Action = "user.edit_keys"
+	AccessView          Action = "access.view" // groups, roles, grants and what they amount to
+	GroupEdit           Action = "group.edit"
+	RoleEdit            Action = "role.edit"
+	GrantEdit           Action = "grant.edit"
+	NetworkView         Action = "network.view"
+	NetworkEdit         Action = "network.edit"
+	ImageView           Action = "image.view"
+	ImageEdit           Action = "image.edit"
+	SettingView         Action = "setting.view"
+	SettingEdit         Action = "setting.edit"
+	ControllerView      Action = "controller.view"
+	ControllerEdit      Action = "controller.edit"
+	RackToken           Action = "rack.mint_token"
+	RackEnrol           Action = "rack.enrol"
+	RackRenew           Action = "rack.renew"
+	RackHello           Action = "rack.hello"        // a rack's interfaces changed: the network model follows
+	SiteKeys            Action = "site.keys"         // certificates and keys of the instance
+	NotificationRead    Action = "notification.read" // what one is told
+	NotificationTest    Action = "notification.test"
+	NotificationView    Action = "notification.view" // what others are
+	NotificationEdit    Action = "notification.edit"
+	NotificationDismiss Action = "notification.dismiss"
+	TrailView           Action = "trail.view"
+	TrailExport         Action = "trail.export"
+	TrailPrune          Action = "trail.prune"    // the oldest part has been kept long enough
+	SecurityEvent       Action = "security.event" // recorded, changes nothing
+	PublicView          Action = "public.view"    // version, description, login page
 )
 
 type rule int
@@ -101,62 +106,67 @@ var (
 
 // table is the policy. Every action has a row; the golden matrix in testdata shows what it amounts to.
 var table = map[Action]row{
-	MachineView:        {rule: ruleMachine, reach: see, system: true},
-	MachineCreate:      {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
-	MachineUpdate:      {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
-	MachineDelete:      {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
-	MachineCommission:  {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
-	MachineAllocate:    {rule: ruleMachine, reach: take, nouns: []Noun{NounMachine}},
-	MachineDeploy:      {rule: ruleMachine, reach: take, perm: ViewBootEntities, nouns: []Noun{NounMachine, NounImage}},
-	MachineRelease:     {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
-	MachineAbort:       {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
-	MachinePower:       {rule: ruleMachine, reach: use, system: true, nouns: []Noun{NounMachine}},
-	MachineLock:        {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
-	MachineReadPower:   {rule: ruleMachine, reach: reveal},
-	MachineEnlist:      {rack: true, nouns: []Noun{NounMachine}},
-	MachineBoot:        {rack: true, nouns: []Noun{NounMachine}},
-	MachineClaim:       {rack: true, nouns: []Noun{NounMachine}},
-	MachineReport:      {machine: true, nouns: []Noun{NounMachine}},
-	MachineSeed:        {machine: true, nouns: []Noun{NounMachine}},
-	MachinePhoneHome:   {rack: true, nouns: []Noun{NounMachine}},
-	MachinePowerKey:    {rack: true},
-	MachinePowerResult: {system: true, nouns: []Noun{NounMachine}},
-	MachineExpire:      {system: true, nouns: []Noun{NounMachine}},
-	PoolView:           {rule: rulePool, perm: ViewAvailable, system: true},
-	PoolEdit:           {rule: rulePool, perm: EditMachines, nouns: []Noun{NounPool}},
-	PoolCreate:         {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
-	PoolDelete:         {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
-	ZoneView:           {rule: ruleGlobal, perm: ViewZones, system: true},
-	ZoneEdit:           {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
-	UserView:           {rule: ruleOwnOr, perm: ViewIdentities, system: true},
-	UserEdit:           {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
-	UserLogin:          {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
-	UserLogout:         {rule: ruleOwn, nouns: []Noun{NounUser}},
-	FirstAdmin:         {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},
-	KeyView:            {rule: ruleOwn},
-	KeyEdit:            {rule: ruleOwn, system: true, nouns: []Noun{NounUser}},
-	AccessView:         {rule: ruleGlobal, perm: ViewIdentities, system: true},
-	GroupEdit:          {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounGroup}},
-	RoleEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounRole}},
-	GrantEdit:          {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounUser, NounGroup}},
-	NetworkView:        {rule: ruleGlobal, perm: ViewNetworks, system: true},
-	NetworkEdit:        {rule: ruleGlobal, perm: EditNetworks, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
-	ImageView:          {rule: ruleGlobal, perm: ViewBootEntities, system: true, rack: true},
-	ImageEdit:          {rule: ruleGlobal, perm: EditBootEntities, nouns: []Noun{NounImage}},
-	SettingView:        {rule: ruleGlobal, perm: ViewConfigurations, system: true},
-	SettingEdit:        {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounSetting}},
-	ControllerView:     {rule: ruleGlobal, perm: ViewControllers, system: true},
-	ControllerEdit:     {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounController, NounVLAN}},
-	RackToken:          {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounEnrolment}},
-	RackEnrol:          {system: true, nouns: []Noun{NounEnrolment, NounController}},
-	RackRenew:          {rack: true, nouns: []Noun{NounController}},
-	RackHello:          {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
-	SiteKeys:           {system: true, nouns: []Noun{NounSite}},
-	TrailView:          {rule: ruleGlobal, perm: ViewTrail, system: true},
-	TrailExport:        {rule: ruleGlobal, perm: ViewTrail, system: true},
-	TrailPrune:         {system: true, nouns: []Noun{NounTrail}},
-	SecurityEvent:      {rule: ruleAnyone, system: true, rack: true, machine: true},
-	PublicView:         {rule: ruleAnyone, system: true},
+	MachineView:         {rule: ruleMachine, reach: see, system: true},
+	MachineCreate:       {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
+	MachineUpdate:       {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
+	MachineDelete:       {rule: ruleMachine, reach: administer, nouns: []Noun{NounMachine}},
+	MachineCommission:   {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
+	MachineAllocate:     {rule: ruleMachine, reach: take, nouns: []Noun{NounMachine}},
+	MachineDeploy:       {rule: ruleMachine, reach: take, perm: ViewBootEntities, nouns: []Noun{NounMachine, NounImage}},
+	MachineRelease:      {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachineAbort:        {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachinePower:        {rule: ruleMachine, reach: use, system: true, nouns: []Noun{NounMachine}},
+	MachineLock:         {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
+	MachineReadPower:    {rule: ruleMachine, reach: reveal},
+	MachineEnlist:       {rack: true, nouns: []Noun{NounMachine}},
+	MachineBoot:         {rack: true, nouns: []Noun{NounMachine}},
+	MachineClaim:        {rack: true, nouns: []Noun{NounMachine}},
+	MachineReport:       {machine: true, nouns: []Noun{NounMachine}},
+	MachineSeed:         {machine: true, nouns: []Noun{NounMachine}},
+	MachinePhoneHome:    {rack: true, nouns: []Noun{NounMachine}},
+	MachinePowerKey:     {rack: true},
+	MachinePowerResult:  {system: true, nouns: []Noun{NounMachine}},
+	MachineExpire:       {system: true, nouns: []Noun{NounMachine}},
+	PoolView:            {rule: rulePool, perm: ViewAvailable, system: true},
+	PoolEdit:            {rule: rulePool, perm: EditMachines, nouns: []Noun{NounPool}},
+	PoolCreate:          {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
+	PoolDelete:          {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
+	ZoneView:            {rule: ruleGlobal, perm: ViewZones, system: true},
+	ZoneEdit:            {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
+	UserView:            {rule: ruleOwnOr, perm: ViewIdentities, system: true},
+	UserEdit:            {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
+	UserLogin:           {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
+	UserLogout:          {rule: ruleOwn, nouns: []Noun{NounUser}},
+	FirstAdmin:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},
+	KeyView:             {rule: ruleOwn},
+	KeyEdit:             {rule: ruleOwn, system: true, nouns: []Noun{NounUser}},
+	AccessView:          {rule: ruleGlobal, perm: ViewIdentities, system: true},
+	GroupEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounGroup}},
+	RoleEdit:            {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounRole}},
+	GrantEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounUser, NounGroup}},
+	NetworkView:         {rule: ruleGlobal, perm: ViewNetworks, system: true},
+	NetworkEdit:         {rule: ruleGlobal, perm: EditNetworks, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
+	ImageView:           {rule: ruleGlobal, perm: ViewBootEntities, system: true, rack: true},
+	ImageEdit:           {rule: ruleGlobal, perm: EditBootEntities, nouns: []Noun{NounImage}},
+	SettingView:         {rule: ruleGlobal, perm: ViewConfigurations, system: true},
+	SettingEdit:         {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounSetting}},
+	ControllerView:      {rule: ruleGlobal, perm: ViewControllers, system: true},
+	ControllerEdit:      {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounController, NounVLAN}},
+	RackToken:           {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounEnrolment}},
+	RackEnrol:           {system: true, nouns: []Noun{NounEnrolment, NounController}},
+	RackRenew:           {rack: true, nouns: []Noun{NounController}},
+	RackHello:           {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
+	SiteKeys:            {system: true, nouns: []Noun{NounSite}},
+	NotificationRead:    {rule: ruleUser},
+	NotificationTest:    {rule: ruleGlobal, perm: EditConfigurations},
+	NotificationView:    {rule: ruleGlobal, perm: ViewNotifications, system: true},
+	NotificationEdit:    {rule: ruleGlobal, perm: EditNotifications, system: true, nouns: []Noun{NounNotification}},
+	NotificationDismiss: {rule: ruleOwn, nouns: []Noun{NounUser}},
+	TrailView:           {rule: ruleGlobal, perm: ViewTrail, system: true},
+	TrailExport:         {rule: ruleGlobal, perm: ViewTrail, system: true},
+	TrailPrune:          {system: true, nouns: []Noun{NounTrail}},
+	SecurityEvent:       {rule: ruleAnyone, system: true, rack: true, machine: true},
+	PublicView:          {rule: ruleAnyone, system: true},
 }
 
 // Known reports whether the action has a row. A route that names another does not start.

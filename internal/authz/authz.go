@@ -60,21 +60,22 @@ type Noun string
 
 // The nouns.
 const (
-	NounMachine    Noun = "machine" // with its interfaces, disks, results, events, boots, commands and secrets
-	NounPool       Noun = "pool"
-	NounZone       Noun = "zone"
-	NounUser       Noun = "user" // with his keys, sessions and grants
-	NounFabric     Noun = "fabric"
-	NounVLAN       Noun = "vlan"
-	NounSubnet     Noun = "subnet" // with its ranges
-	NounController Noun = "controller"
-	NounEnrolment  Noun = "enrolment"
-	NounImage      Noun = "image"
-	NounSetting    Noun = "setting"
-	NounSite       Noun = "site"  // the instance: its keys and certificates
-	NounGroup      Noun = "group" // with its members and grants
-	NounRole       Noun = "role"
-	NounTrail      Noun = "trail"
+	NounMachine      Noun = "machine" // with its interfaces, disks, results, events, boots, commands and secrets
+	NounPool         Noun = "pool"
+	NounZone         Noun = "zone"
+	NounUser         Noun = "user" // with his keys, sessions and grants
+	NounFabric       Noun = "fabric"
+	NounVLAN         Noun = "vlan"
+	NounSubnet       Noun = "subnet" // with its ranges
+	NounController   Noun = "controller"
+	NounEnrolment    Noun = "enrolment"
+	NounImage        Noun = "image"
+	NounSetting      Noun = "setting"
+	NounSite         Noun = "site"  // the instance: its keys and certificates
+	NounGroup        Noun = "group" // with its members and grants
+	NounRole         Noun = "role"
+	NounNotification Noun = "notification" // with what is still to be sent of it
+	NounTrail        Noun = "trail"
 )
 
 // Target is the object of an action. For an object about to be created the ID is empty.
@@ -321,7 +322,7 @@ func (d Decision) Err(t Target) error {
 // NotFound is the fault for an absent or hidden object, the same for both. The text is MAAS's.
 func NotFound(n Noun) error {
 	names := map[Noun]string{NounMachine: "Machine", NounPool: "ResourcePool", NounZone: "Zone", NounUser: "User", NounFabric: "Fabric",
-		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role"}
+		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role", NounNotification: "Notification"}
 	name := names[n]
 	if name == "" {
 		name = string(n)

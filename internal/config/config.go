@@ -42,6 +42,9 @@ type Region struct {
 	// BreachedPasswords is the path of a file of SHA-1 hashes of passwords that nobody may choose, sorted by hash, a line
 	// each, as Have I Been Pwned's. Default: none.
 	BreachedPasswords string
+	// EgressAllow are networks in CIDR notation that requests of the region's own (webhooks, identity providers) may go
+	// to although they are this host's or this link's. Default: none.
+	EgressAllow []string
 	// SecurityLog is the path of a file that security events are appended to, as JSON, one a line. Default: none.
 	SecurityLog string
 	// SecurityJournal sends security events to this host's journal.
@@ -86,6 +89,8 @@ func (c *Region) Check() error {
 	}
 	_, err := c.Proxies()
 	bad.AddErr("trusted-proxy", err)
+	_, err = c.EgressAllowed()
+	bad.AddErr("egress-allow", err)
 	if c.SecuritySyslog != "" {
 		if _, _, err := net.SplitHostPort(c.SecuritySyslog); err != nil {
 			bad.Add("security-syslog", "%q is not a host and port such as logs.example:6514.", c.SecuritySyslog)
@@ -95,8 +100,13 @@ func (c *Region) Check() error {
 }
 
 // Proxies parses TrustedProxies. Kinds: Invalid without a field.
-func (c *Region) Proxies() (out []netip.Prefix, err error) {
-	for _, text := range c.TrustedProxies {
+func (c *Region) Proxies() ([]netip.Prefix, error) { return prefixes(c.TrustedProxies) }
+
+// EgressAllowed parses EgressAllow. Kinds: Invalid without a field.
+func (c *Region) EgressAllowed() ([]netip.Prefix, error) { return prefixes(c.EgressAllow) }
+
+func prefixes(texts []string) (out []netip.Prefix, err error) {
+	for _, text := range texts {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			a, err2 := netip.ParseAddr(text)

@@ -84,9 +84,8 @@ func (c Config) Check(a netip.Addr) error {
 	return nil
 }
 
-// Client makes a client for a purpose. It speaks HTTPS only, follows few redirects, to HTTPS only, uses no proxy of
-// the environment, keeps no cookies, and gives up after Timeout.
-func (c Config) Client() *http.Client {
+// Dial connects to a TCP port that Check allows.
+func (c Config) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil || network != "tcp4" && network != "tcp6" {
@@ -94,13 +93,19 @@ func (c Config) Client() *http.Client {
 		}
 		return c.Check(ap.Addr())
 	}}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// Client makes a client for a purpose. It speaks HTTPS only, follows few redirects, to HTTPS only, uses no proxy of
+// the environment, keeps no cookies, and gives up after Timeout.
+func (c Config) Client() *http.Client {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.Roots != nil {
 		conf = c.Roots.Clone()
 	}
 	return &http.Client{
 		Timeout: Timeout,
-		Transport: bounded{&http.Transport{DialContext: dialer.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
+		Transport: bounded{&http.Transport{DialContext: c.Dial, TLSClientConfig: conf, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
 			IdleConnTimeout: time.Minute, ResponseHeaderTimeout: Timeout, MaxResponseHeaderBytes: maxHeader}},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {

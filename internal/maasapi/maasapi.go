@@ -125,7 +125,8 @@ var HandlerInfo = map[string]string{
 	"BootResourceHandler": "Manage a boot resource.", "BootResourceFileUploadHandler": "Upload a boot resource file.",
 	"RackControllersHandler": "Manage rack controllers.", "RackControllerHandler": "Manage a rack controller.",
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
-	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "TrailHandler": "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
+	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
+	"TrailHandler": "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
 }
 

@@ -33,6 +33,9 @@ var Settings = []Setting{
 	{Name: "metalward_rack_renewal_grace", Default: 30, Min: 0, Max: 365, Doc: "Days for which an expired rack certificate still serves to renew itself."},
 	{Name: "metalward_power_poll_interval", Default: 60, Min: 5, Max: 3600, Doc: "Seconds between two queries of a machine's power state."},
 	{Name: "metalward_audit_retention_days", Default: 0, Min: 0, Max: 36500, Doc: "Days for which the audit trail keeps an event; 0 keeps all. What is left still proves itself."},
+	{Name: "metalward_notify_email", Default: "", Doc: "E-mail address that notifications for administrators go to."},
+	{Name: "metalward_smtp_server", Default: "", Doc: "Host and port of the mail server that takes them, over TLS; port 465 from the start, else after STARTTLS."},
+	{Name: "metalward_smtp_sender", Default: "", Doc: "E-mail address that they come from."},
 	{Name: "metalward_max_candidates", Default: 256, Min: 1, Max: 100000, Doc: "How many New machines may wait to be accepted; more are refused."},
 }
 

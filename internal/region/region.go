@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/access"
@@ -33,6 +35,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/passwords"
 	"github.com/metalward/metalward/internal/region/rackrpc"
 	"github.com/metalward/metalward/internal/region/seclog"
@@ -54,6 +57,7 @@ type Region struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
 	Access      *access.Service
+	Notify      *notify.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
@@ -129,6 +133,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	r.watch = watch
 	hub := newHub()
 	var idn *identity.Service
+	var notes *notify.Service
 	var nets *networks.Service
 	var surface *api.API
 	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Changed: func(touched []authz.Target) {
@@ -142,7 +147,18 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			surface.Changed(touched)
 		}
 		hub.send(touched)
-	}, Told: watch.Record})
+	}, Told: func(p authz.Principal, from authz.Origin, e metal.AuditEvent) {
+		watch.Record(p, from, e)
+		if notes != nil {
+			notes.Told(p, from, e)
+		}
+	}})
+	out, err := wayOut(cfg)
+	if err != nil {
+		return nil, err
+	}
+	notes = notify.New(notify.Config{Gate: r.Gate, Log: o.Log, Now: o.Now, Client: out.Client(), Mail: notify.Mailer{Dial: out.Dial}, Keys: keys, Explain: egress.Message})
+	r.Notify = notes
 	here, err := site.Load(ctx, r.Gate, keys, o.Now())
 	if err != nil {
 		return nil, err
@@ -172,12 +188,12 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err
@@ -192,6 +208,18 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
+}
+
+// wayOut is where requests may go that people make the region send: not to this host itself.
+func wayOut(cfg *config.Region) (egress.Config, error) {
+	allowed, err := cfg.EgressAllowed()
+	return egress.Config{Allowed: allowed, Denied: func(a netip.Addr) bool {
+		own, err := net.InterfaceAddrs()
+		return err != nil || slices.ContainsFunc(own, func(n net.Addr) bool {
+			p, err := netip.ParsePrefix(n.String())
+			return err == nil && p.Addr().Unmap() == a
+		})
+	}}, err
 }
 
 // securityLog opens the destinations of security events; commands on the host have none.
@@ -325,6 +353,7 @@ func (r *Region) Run(ctx context.Context) error {
 	}()
 	background(r.Machines.Run)
 	background(r.Networks.Run)
+	background(r.Notify.Run)
 	background(r.API.Run)
 	full := r.server.Handler()
 	serve("HTTPS", func() error { return web.Serve(ctx, r.https, full, r.server.TLS(), r.log) })

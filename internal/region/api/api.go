@@ -27,6 +27,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -35,6 +36,7 @@ type Config struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
 	Access      *access.Service
+	Notify      *notify.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
@@ -87,7 +89,7 @@ func New(c Config) (*API, error) {
 			return nil, fmt.Errorf("cannot serve the API: %s is in the table twice", o.ID)
 		case !authz.Known(o.Action):
 			return nil, fmt.Errorf("cannot serve the API: %s declares no known action", o.ID)
-		case o.Method != http.MethodGet && !authz.Mutates(o.Action):
+		case o.Method != http.MethodGet && !o.Audited && !authz.Mutates(o.Action):
 			return nil, fmt.Errorf("cannot serve the API: %s changes something, but its action %s may not", o.ID, o.Action)
 		case a.handlers[o.ID] == nil:
 			return nil, fmt.Errorf("cannot serve the API: %s has no handler", o.ID)

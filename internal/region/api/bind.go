@@ -24,6 +24,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindUsers())
 	maps.Copy(all, a.bindAccess())
 	maps.Copy(all, a.bindTrail())
+	maps.Copy(all, a.bindNotifications())
 	return all
 }
 

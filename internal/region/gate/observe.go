@@ -22,11 +22,12 @@ const (
 	SeenSession    Observation = "session used"          // system
 	SeenText       Observation = "machine text rendered" // system: derived from what is stored
 	SeenAge        Observation = "old boots dropped"     // system
+	SeenDelivery   Observation = "notification sent"     // system
 )
 
 var observers = map[Observation]authz.Kind{
 	SeenController: authz.Rack, SeenLeases: authz.Rack, SeenPower: authz.System, SeenOutput: authz.Machine, SeenSession: authz.System,
-	SeenText: authz.System, SeenAge: authz.System,
+	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System,
 }
 
 // Observe writes an observation. The methods of Tx that observations use touch nothing; a transaction that

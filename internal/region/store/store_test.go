@@ -1091,6 +1091,7 @@ func testTouches(d *db) {
 	pool, zone := metal.ResourcePool{Name: "p2"}, metal.Zone{Name: "z2"}
 	newUser, newFabric := store.UserRow{User: metal.User{Name: "n"}}, metal.Fabric{Name: "nf"}
 	newVLAN, newSub := metal.VLAN{FabricID: f.ID, VID: 6}, metal.Subnet{VLANID: v.ID, CIDR: netip.MustParsePrefix("10.1.0.0/24")}
+	told := metal.Notification{Message: "m", Category: "info"}
 	group, grant := metal.Group{Name: "g"}, store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Auditor, Pool: authz.AllPools}
 	newMachine := metal.Machine{SystemID: "abcdabcdabcdabcd", Hostname: "nm", PoolID: alpha.ID, ZoneID: 1}
 	for _, c := range []struct {
@@ -1190,6 +1191,13 @@ func testTouches(d *db) {
 		{"PutMachineText", func(t *store.Tx) error { return t.PutMachineText(m.ID, 1, []byte("{}")) }, func() []string { return nil }},
 		{"AppendAudit", func(t *store.Tx) error { return t.AppendAudit(metal.AuditEvent{Region: "r"}) }, func() []string { return nil }},
 		{"SealAudit", func(t *store.Tx) error { return t.SealAudit(1, 1, "h") }, func() []string { return nil }},
+		{"AddNotification", func(t *store.Tx) error { return t.AddNotification(&told) }, func() []string { return []string{one(authz.NounNotification, authz.ID(told.ID)) + " new"} }},
+		{"PutNotification", func(t *store.Tx) error { return t.PutNotification(told) }, func() []string { return []string{one(authz.NounNotification, authz.ID(told.ID))} }},
+		{"AddDelivery", func(t *store.Tx) error { return t.AddDelivery(told, "webhook") }, func() []string { return []string{one(authz.NounNotification, authz.ID(told.ID))} }},
+		{"PutDelivery", func(t *store.Tx) error { return t.PutDelivery(store.Delivery{ID: 1}) }, func() []string { return nil }},
+		{"EndDelivery", func(t *store.Tx) error { return t.EndDelivery(1) }, func() []string { return nil }},
+		{"DismissNotification", func(t *store.Tx) error { return t.DismissNotification(u.User, told.ID) }, func() []string { return []string{user} }},
+		{"DeleteNotification", func(t *store.Tx) error { return t.DeleteNotification(told) }, func() []string { return []string{one(authz.NounNotification, authz.ID(told.ID))} }},
 		{"PruneAudit", func(t *store.Tx) error {
 			_, err := t.PruneAudit(store.Checkpoint{Region: "r", Sequence: 1})
 			return err

@@ -3,6 +3,7 @@ package ui
 import (
 	"testing"
 
+	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/metal"
 )
 
@@ -56,4 +57,26 @@ func TestAccessPages(t *testing.T) {
 	for _, path := range []string{"/access", "/access/why", "/groups", "/groups/1", "/roles", "/roles/User"} {
 		e.want(e.get(path, e.user), 403)
 	}
+}
+
+// TestTold shows people what they are told, until they dismiss it.
+func TestTold(t *testing.T) {
+	e := newEnv(t)
+	ctx := authz.AsSystem(t.Context(), "test")
+	for _, n := range []metal.Notification{{Message: "Disks <are> full", Admins: true, Dismissable: true, Category: "error"}, {Message: "Maintenance tonight", Users: true}} {
+		if _, err := e.notify.Create(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.want(e.get("/pools", e.admin), 200, "Disks &lt;are&gt; full", "/notifications/1/dismiss", "!Maintenance")
+	e.want(e.get("/pools", e.user), 200, "Maintenance tonight", "!/dismiss", "!Disks")
+	e.goes(e.post("/notifications/1/dismiss", e.admin), "/machines")
+	e.want(e.get("/pools", e.admin), 200, "!Disks")
+	e.want(e.post("/notifications/2/dismiss", e.user), 403, "cannot be dismissed")
+	e.want(e.post("/notifications/2/dismiss", e.admin), 404)
+
+	e.want(e.post("/settings/webhook", e.admin, "url", "http://hooks.example/canary"), 400, "begins with https://", "!canary")
+	e.goes(e.post("/settings/webhook", e.admin, "url", ""), "/settings?notice=saved")
+	e.want(e.post("/settings/notify-test", e.admin), 200, "Webhook: is not set up. E-mail: is not set up.")
+	e.want(e.post("/settings/notify-test", e.user), 403)
 }

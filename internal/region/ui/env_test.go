@@ -26,6 +26,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
@@ -103,6 +104,7 @@ type env struct {
 	cs     *controllers.Service
 	is     *images.Service
 	feed   *feed
+	notify *notify.Service
 	ui     http.Handler
 
 	admin, user *http.Cookie
@@ -153,7 +155,8 @@ func newEmptyEnv(t *testing.T) *env {
 	if e.is, err = images.New(e.gate, filepath.Join(dir, "images")); err != nil {
 		t.Fatal(err)
 	}
-	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Auth: &web.Auth{Identity: e.ids},
+	e.notify = notify.New(notify.Config{Gate: e.gate, Log: log, Now: time.Now, Keys: keys})
+	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {
 		t.Fatal(err)

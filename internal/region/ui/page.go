@@ -18,6 +18,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 )
 
@@ -62,6 +63,7 @@ type page struct {
 	Who     authz.Principal
 	Notice  string
 	Problem string // general complaint
+	Told    []metal.Notification
 	Data    any
 	Body    template.HTML // the rendered content, for the layout alone
 
@@ -141,8 +143,31 @@ var notices = map[string]string{
 }
 
 func (q *request) page(title string, data any) *page {
-	return &page{Title: title, Path: q.http.URL.Path, Site: q.siteName(), Version: q.ui.Version, Who: q.who, Data: data,
+	return &page{Told: q.told(), Title: title, Path: q.http.URL.Path, Site: q.siteName(), Version: q.ui.Version, Who: q.who, Data: data,
 		Notice: notices[q.http.URL.Query().Get("notice")], shown: map[string]bool{}}
+}
+
+// told is what the reader is told on every page.
+func (q *request) told() []metal.Notification {
+	if q.who.Kind != authz.User || q.row.fragment {
+		return nil
+	}
+	list, err := q.ui.Notify.Mine(q.http.Context())
+	if err != nil {
+		q.ui.Log.ErrorContext(q.http.Context(), "cannot read notifications", "error", err)
+	}
+	return list[max(0, len(list)-maxTold):]
+}
+
+// maxTold bounds the notifications on a page; the newest are shown.
+const maxTold = 5
+
+// dismiss hides a notification from the reader.
+func (q *request) dismiss() error {
+	if err := q.ui.Notify.Dismiss(q.http.Context(), q.pathID("id")); err != nil {
+		return err
+	}
+	return q.redirect("/machines", "")
 }
 
 // siteName is what the operators call this instance.

@@ -83,6 +83,8 @@ var routes = []row{
 	{Method: http.MethodGet, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRackForm},
 	{Method: http.MethodPost, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRack},
 
+	{Method: http.MethodPost, Pattern: "/notifications/{id}/dismiss", Action: authz.NotificationDismiss, handle: (*request).dismiss},
+
 	{Method: http.MethodGet, Pattern: "/pools", Action: authz.PoolView, handle: (*request).pools},
 	{Method: http.MethodPost, Pattern: "/pools", Action: authz.PoolCreate, handle: (*request).createPool},
 	{Method: http.MethodGet, Pattern: "/pools/{id}", Action: authz.PoolView, handle: (*request).pool},
@@ -134,5 +136,7 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/users/{name}/delete", Action: authz.UserEdit, handle: (*request).deleteUser},
 
 	{Method: http.MethodGet, Pattern: "/settings", Action: authz.SettingEdit, handle: (*request).settings},
+	{Method: http.MethodPost, Pattern: "/settings/webhook", Action: authz.SettingEdit, handle: (*request).setWebhook},
+	{Method: http.MethodPost, Pattern: "/settings/notify-test", Action: authz.NotificationTest, handle: (*request).testNotify, reads: true},
 	{Method: http.MethodPost, Pattern: "/settings", Action: authz.SettingEdit, handle: (*request).saveSettings},
 }

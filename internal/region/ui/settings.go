@@ -2,11 +2,13 @@ package ui
 
 import (
 	"fmt"
+	"net/http"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // settingLine is a site setting with its value. Kind is "bool", "int" or "string": which input it gets.
@@ -54,6 +56,33 @@ func (q *request) settings() error {
 		return err
 	}
 	return q.show("settings", "Settings", lines)
+}
+
+// setWebhook sets where notifications are posted to; it is never shown again.
+func (q *request) setWebhook() error {
+	if err := q.ui.Notify.SetWebhook(q.http.Context(), secret.FromString(q.get("url"))); err != nil {
+		lines, failed := q.settingsData()
+		if failed != nil {
+			return failed
+		}
+		return q.again(err, "settings", "Settings", lines)
+	}
+	return q.redirect("/settings", "saved")
+}
+
+// testNotify sends a test and shows how it went.
+func (q *request) testNotify() error {
+	results, err := q.ui.Notify.Test(q.http.Context())
+	if err != nil {
+		return err
+	}
+	lines, err := q.settingsData()
+	if err != nil {
+		return err
+	}
+	p := q.page("Settings", lines)
+	p.Notice = "Webhook: " + results["webhook"] + ". E-mail: " + results["email"] + "."
+	return q.render(http.StatusOK, "settings", p)
 }
 
 // saveSettings stores the settings that differ from what is there, in one call: all of them or none.

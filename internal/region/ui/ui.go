@@ -32,6 +32,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
 	Access      *access.Service
+	Notify      *notify.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service
