@@ -109,3 +109,28 @@ func TestUserAdministration(t *testing.T) {
 	s.must("admin", "POST", "/maas/?op=set_config", "name", "user_admin_ui_only", "value", "false")
 	s.must("admin", "DELETE", "/users/carol/")
 }
+
+// TestGuessingOverTheAPI answers MAAS's 403 to a wrong password, and 429 with Retry-After to too many, whether the user
+// exists or not.
+func TestGuessingOverTheAPI(t *testing.T) {
+	s := newSurface(t)
+	for i, name := range []string{"alice", "nobody"} {
+		wrong := 0
+		var rec *httptest.ResponseRecorder
+		for range 50 { // a slow machine may wait out the first waits
+			form := url.Values{"username": {name}, "password": {"wrong"}}
+			req := httptest.NewRequest("POST", "https://localhost/MAAS/accounts/authenticate/", strings.NewReader(form.Encode()))
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			req.RemoteAddr = []string{"192.0.2.66:1", "198.51.100.66:1"}[i]
+			rec = httptest.NewRecorder()
+			s.handler.ServeHTTP(rec, req)
+			if rec.Code != http.StatusForbidden || rec.Body.Len() > 0 {
+				break
+			}
+			wrong++
+		}
+		if wrong < 5 || rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: got %d times 403, then %d with Retry-After %q; want at least 5 times, then 429", name, wrong, rec.Code, rec.Header().Get("Retry-After"))
+		}
+	}
+}

@@ -137,6 +137,39 @@ func TestEnrolRefused(t *testing.T) {
 	wantKind(t, err, fault.Forbidden)
 }
 
+// TestEnrolGuessing slows wrong tokens down, and no rack in another network.
+func TestEnrolGuessing(t *testing.T) {
+	clock := regiontest.NewClock()
+	c := regiontest.New(t, clock.Now)
+	client, server := c.TLSPair(t)
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := c.Mint(t, "r")
+	right := regiontest.EnrolRequest(t, token, client, key)
+	wrong := right
+	wrong.Proof = make([]byte, len(right.Proof))
+	compared := 0
+	for range 1000 {
+		_, err := c.Controllers.Enrol(stranger, wrong, server.ConnectionState())
+		f, ok := fault.As(err)
+		switch {
+		case ok && f.Kind == fault.Unauthenticated:
+			compared++
+		case !ok || f.Kind != fault.Exhausted || f.RetryAfter <= 0:
+			t.Fatalf("got %v, want Unauthenticated, or Exhausted with the time to wait", err)
+		}
+	}
+	if t.Logf("%d of 1,000 were compared", compared); compared != 5 {
+		t.Errorf("%d of 1,000 wrong proofs were compared, want 5", compared)
+	}
+	elsewhere := authz.WithOrigin(context.Background(), authz.Origin{Source: "198.51.100.1"})
+	if _, err := c.Controllers.Enrol(elsewhere, right, server.ConnectionState()); err != nil {
+		t.Errorf("the rack itself: %v", err)
+	}
+}
+
 // TestTokenAtItsEnd works to the second and not after.
 func TestTokenAtItsEnd(t *testing.T) {
 	for after, ok := range map[time.Duration]bool{0: true, time.Second: false} {
