@@ -134,3 +134,23 @@ func TestGuessingOverTheAPI(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondFactorOverTheAPI makes no key for a password alone where a role demands more.
+func TestSecondFactorOverTheAPI(t *testing.T) {
+	s := newSurface(t)
+	s.must("admin", "POST", "/maas/?op=set_config", "name", "mfa_required_roles", "value", "User")
+	if rec := s.call("admin", "POST", "/maas/?op=set_config", "name", "mfa_required_roles", "value", "Usr"); rec.Code != 400 {
+		t.Errorf("a role that is not there: got %d", rec.Code)
+	}
+	form := url.Values{"username": {"alice"}, "password": {"a long enough password"}}
+	req := httptest.NewRequest("POST", "https://localhost/MAAS/accounts/authenticate/", strings.NewReader(form.Encode()))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	rec := httptest.NewRecorder()
+	s.handler.ServeHTTP(rec, req)
+	if rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), "second factor") || strings.Contains(rec.Body.String(), "token") {
+		t.Errorf("got %d %s, want 403 that says why", rec.Code, rec.Body)
+	}
+	if rec := s.call("alice", "GET", "/users/?op=whoami"); rec.Code != 200 {
+		t.Errorf("a key that was made before: got %d", rec.Code)
+	}
+}
