@@ -37,7 +37,8 @@ type site struct {
 	tiny      string
 	stateDir  string
 	rackDir   string
-	key       string // API key
+	key       string // API key of whoever acts
+	keys      map[string]string
 	client    *http.Client
 	region    *lab.Process
 	rack      *lab.Process
@@ -381,8 +382,10 @@ func (s *site) searchCaptures(ctx context.Context, captures []*lab.Capture) {
 	s.t.Helper()
 	shared, err := os.ReadFile(filepath.Join(s.stateDir, "shared-secret"))
 	s.must(err)
-	part := strings.Split(s.key, ":")
-	needles := [][]byte{[]byte(bmcPassword), []byte(userCanary), bytes.TrimSpace(shared), []byte(part[2]), []byte("phone-home/")}
+	needles := [][]byte{[]byte(bmcPassword), []byte(userCanary), bytes.TrimSpace(shared), []byte("phone-home/")}
+	for _, key := range s.keys {
+		needles = append(needles, []byte(strings.Split(key, ":")[2]))
+	}
 	for _, c := range captures {
 		s.must(c.Stop(ctx))
 		found, err := c.Search(needles...)

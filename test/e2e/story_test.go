@@ -69,9 +69,15 @@ func story(t *testing.T, firmware lab.Firmware, debian bool, by mover) {
 	mark("enlisted")
 	s.waitOff(ctx, m)
 
+	// It goes into a pool. From here on an Operator of that pool does everything; nobody else could.
+	s.people(ctx, id)
+	s.upload(ctx, "custom/"+series, image+".zst", "ddzst")
+	s.key = s.keys["oper"]
+
 	// Commission through the BMC.
 	s.api(ctx, "PUT", "/machines/"+id+"/", "hostname", "node1", "power_type", "ipmi", "power_parameters_power_address", m.BMC().Addr(),
 		"power_parameters_power_user", m.BMC().User(), "power_parameters_power_pass", bmcPassword, "power_parameters_cipher_suite_id", "3")
+	s.refused(ctx, id)
 	s.api(ctx, "POST", "/machines/"+id+"/op-commission")
 	machine := s.waitStatus(ctx, id, "Ready")
 	mark("commissioned")
@@ -87,7 +93,6 @@ func story(t *testing.T, firmware lab.Firmware, debian bool, by mover) {
 
 	// Deploy, and let the owner reboot twice: from disk, without a word to us.
 	s.addSSHKey(ctx)
-	s.upload(ctx, "custom/"+series, image+".zst", "ddzst")
 	s.move(ctx, compat, by.deploy, id, series)
 	machine = s.object(ctx, "/machines/"+id+"/")
 	mark("deployed")
