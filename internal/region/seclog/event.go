@@ -57,7 +57,6 @@ var changes = map[string]names{
 	"user.login":                               {"authn_login_success", "AUTHN_login_successful", Info},
 	"user.login second factor outstanding":     {"authn_login_step", "AUTHN_authentication_successful", Info}, // no session yet; OWASP has no name for it
 	"user.login password by link":              {"authn_password_change", "AUTHN_password_changed", Info},
-	"user.login second factor outstanding":     {"authn_factor_required", "AUTHN_factor_required", Info},
 	"user.edit_keys second factor removed":     {"user_updated", "USER_updated", Warn},
 	"user.logout":                              {"session_expired", "AUTHN_token_revoked", Info},
 	"user.first_admin":                         {"user_created", "USER_created", Warn},
