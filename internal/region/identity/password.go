@@ -7,9 +7,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -20,13 +23,23 @@ const (
 	argonThreads   = 1
 	// maxHashes bounds the hashes computed at once: each takes 19 MiB.
 	maxHashes = 4
+	// maxWaiting bounds those who wait for their turn: some seconds' worth.
+	maxWaiting = 200
 )
 
-type hasher struct{ slots chan struct{} }
+type hasher struct {
+	slots   chan struct{}
+	waiting atomic.Int32
+}
 
-func newHasher() *hasher { return &hasher{make(chan struct{}, maxHashes)} }
+func newHasher() *hasher { return &hasher{slots: make(chan struct{}, maxHashes)} }
 
+// enter takes a slot, waiting for one. Kinds: Unavailable with RetryAfter when too many wait.
 func (h *hasher) enter(ctx context.Context) error {
+	defer h.waiting.Add(-1)
+	if h.waiting.Add(1) > maxWaiting {
+		return &fault.Error{Kind: fault.Unavailable, Message: "Too many people log in at once; try again in a moment.", RetryAfter: 5 * time.Second}
+	}
 	select {
 	case h.slots <- struct{}{}:
 		return nil
