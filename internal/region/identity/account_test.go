@@ -316,6 +316,11 @@ func TestDeleteUser(t *testing.T) {
 	for _, heir := range []string{"nobody", "carol", "alice"} {
 		wantKind(t, c.Identity.DeleteUser(c.Admin(t), "alice", heir), fault.Invalid)
 	}
+	// Who keeps users and holds all that alice does may still not take her machine.
+	role, _ := authz.FindRole(authz.RoleUser)
+	clerk := authz.Principal{Kind: authz.User, Name: "bob", UserID: 4711, Rights: authz.NewRights(authz.Grant{Permissions: authz.NewSet(authz.EditIdentities), Pool: authz.AllPools},
+		authz.Grant{Permissions: role.Permissions, Pool: metal.DefaultPoolID})}
+	wantKind(t, c.Identity.DeleteUser(authz.With(c.Admin(t), clerk), "alice", "bob"), fault.Forbidden)
 	if err := c.Identity.DeleteUser(c.Admin(t), "alice", "bob"); err != nil {
 		t.Fatal(err)
 	}

@@ -234,6 +234,10 @@ func transfer(c *gate.Call, name, heir string) error {
 	c.Note("transfer_to", heir)
 	list, err := c.Tx().Machines(store.MachineQuery{Filter: authz.AllMachines, Owners: []string{name}})
 	for _, m := range list {
+		// Who keeps users may not have the run of machines: he could make himself the heir.
+		if p := c.Principal(); p.Kind == authz.User && authz.Decide(p, authz.MachineUpdate, store.MachineTarget(m)) != authz.Allow {
+			return fault.New(fault.Forbidden, "User %s owns machines that you may not change; somebody who may has to release or transfer them.", name)
+		}
 		for _, owner := range []string{name, heir} { // as it was, and as it is
 			m.Owner = owner
 			if err := c.Require(store.MachineTarget(m)); err != nil {
