@@ -150,7 +150,9 @@ func TestLastUsed(t *testing.T) {
 		source string
 		want   time.Duration // after the start
 		from   string
-	}{{0, "192.0.2.1", 0, "192.0.2.1"}, {59 * time.Second, "192.0.2.2", 0, "192.0.2.1"}, {time.Second, "192.0.2.3", time.Minute, "192.0.2.3"}} {
+	}{{0, "192.0.2.1", 0, "192.0.2.1"}, {59 * time.Second, "192.0.2.2", 0, "192.0.2.1"}, {time.Second, "192.0.2.3", time.Minute, "192.0.2.3"},
+		{time.Second, "203.0.113.7", time.Minute + time.Second, "203.0.113.7"}} { // another network counts for itself
+
 		clock.Advance(x.wait)
 		if _, _, err := c.Identity.VerifyOAuth(from(x.source), header(values(k, nil))); err != nil {
 			t.Fatal(err)
@@ -159,6 +161,15 @@ func TestLastUsed(t *testing.T) {
 		if err != nil || !keys[0].LastUsed.Equal(regiontest.Start.Add(x.want)) || keys[0].LastAddress != x.from {
 			t.Errorf("got %v from %s, %v; want %v after the start from %s", keys[0].LastUsed, keys[0].LastAddress, err, x.want, x.from)
 		}
+	}
+	var strange []string
+	for _, e := range c.Trail(t) {
+		if e.Detail["event"] == "authn_key_new_network" {
+			strange = append(strange, e.Source+" "+e.Detail["username"])
+		}
+	}
+	if len(strange) != 1 || strange[0] != "203.0.113.7 alice" {
+		t.Errorf("got %q of networks that the key was never used from, want the second", strange)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/region/throttle"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -260,24 +261,41 @@ func (s *Service) verify(ctx context.Context, o oauth) (none authz.Principal, er
 	if err := s.nonces.use(o.token, o.nonce, now); err != nil {
 		return none, err
 	}
-	return k.principal, s.noteUse(ctx, k.ID, source, now)
+	return k.principal, s.noteUse(ctx, k, source, now)
 }
 
-// noteUse writes that a key was used, at most once a minute.
-func (s *Service) noteUse(ctx context.Context, id int64, source string, now time.Time) error {
+// use is a key used from a network.
+type use struct {
+	key     int64
+	network netip.Prefix
+}
+
+// noteUse writes that a key was used, at most once a minute and network. A network that the key was never used from
+// before is an event.
+func (s *Service) noteUse(ctx context.Context, k cached, source string, now time.Time) error {
+	this := use{k.ID, throttle.Network(source)}
 	s.mu.Lock()
-	due := now.Sub(s.noted[id]) >= useEvery
+	due := now.Sub(s.noted[this]) >= useEvery
 	if due {
 		if len(s.noted) >= maxKnown {
 			clear(s.noted)
 		}
-		s.noted[id] = now
+		s.noted[this] = now
 	}
 	s.mu.Unlock()
 	if !due {
 		return nil
 	}
-	return s.gate.Observe(authz.AsSystem(ctx, "api-keys"), gate.SeenSession, func(tx *store.Tx, now time.Time) error { return tx.SeeAPIKey(id, source, now) })
+	ctx = authz.AsSystem(ctx, "api-keys")
+	strange := false
+	err := s.gate.Observe(ctx, gate.SeenSession, func(tx *store.Tx, now time.Time) (err error) {
+		strange, err = tx.SeeAPIKey(k.ID, source, this.network.String(), now)
+		return err
+	})
+	if err == nil && strange {
+		s.gate.Security(ctx, "authn_key_new_network", map[string]string{"key": k.TokenKey, "username": k.principal.Name, "network": this.network.String()})
+	}
+	return err
 }
 
 // lookup finds a key by its token, remembering it for a moment. Kinds: NotFound.

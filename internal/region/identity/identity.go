@@ -37,8 +37,8 @@ type Service struct {
 	codes           *throttle.Throttle // wrong codes of authenticator apps, by account
 
 	mu    sync.Mutex
-	known map[string]cached   // API keys by token, guarded by mu
-	noted map[int64]time.Time // when the use of an API key was written last, by its id, guarded by mu
+	known map[string]cached // API keys by token, guarded by mu
+	noted map[use]time.Time // when the use of an API key was written last, by its id, guarded by mu
 }
 
 // Config is what the service is made of.
@@ -56,7 +56,7 @@ type Config struct {
 func New(c Config) *Service {
 	return &Service{gate: c.Gate, now: c.Now, keyring: c.Keys, checker: c.Passwords, origin: c.Origin, hash: newHasher(),
 		guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), codes: throttle.New(Codes),
-		known: map[string]cached{}, noted: map[int64]time.Time{}}
+		known: map[string]cached{}, noted: map[use]time.Time{}}
 }
 
 // Changed is told which objects calls have changed: if rights may have, keys are looked up anew at once.

@@ -66,8 +66,29 @@ func (t *Tx) DeleteAPIKey(u metal.User, id int64) error {
 	return err
 }
 
-// SeeAPIKey notes a key's last use and from where: an observation.
-func (t *Tx) SeeAPIKey(id int64, address string, now time.Time) error {
-	_, err := t.exec("UPDATE api_keys SET last_used = ?, last_address = ? WHERE id = ?", micros(now), address, id)
-	return err
+// maxKeyNetworks bounds the networks that are remembered of a key; the one not seen for longest is forgotten.
+const maxKeyNetworks = 64
+
+// SeeAPIKey notes a key's last use and from where: an observation. It reports whether the key was used before, but
+// never from this network.
+func (t *Tx) SeeAPIKey(id int64, address, network string, now time.Time) (strange bool, err error) {
+	if _, err := t.exec("UPDATE api_keys SET last_used = ?, last_address = ? WHERE id = ?", micros(now), address, id); err != nil {
+		return false, err
+	}
+	n, err := t.exec("UPDATE api_key_networks SET seen = ? WHERE key_id = ? AND network = ?", micros(now), id, network)
+	if err != nil || n > 0 {
+		return false, err
+	}
+	var known int
+	if err := t.row("SELECT COUNT(*) FROM api_key_networks WHERE key_id = ?", id).Scan(&known); err != nil {
+		return false, err
+	}
+	if known >= maxKeyNetworks {
+		if _, err := t.exec("DELETE FROM api_key_networks WHERE key_id = ? AND seen = (SELECT MIN(seen) FROM api_key_networks WHERE key_id = ?)", id, id); err != nil {
+			return false, err
+		}
+	}
+	// The key may be deleted by now.
+	_, err = t.exec("INSERT INTO api_key_networks (key_id, network, seen) SELECT id, CAST(? AS TEXT), CAST(? AS BIGINT) FROM api_keys WHERE id = ?", network, micros(now), id)
+	return known > 0, err
 }

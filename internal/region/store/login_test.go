@@ -50,7 +50,31 @@ func testLogins(d *db) {
 	key := metal.APIKey{UserID: alice.ID, Name: "k", ConsumerKey: "c", TokenKey: "t", SecretHash: "h", Created: t0, Expires: t0.Add(time.Hour), ReadOnly: true, Pools: []int64{0, 7},
 		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
 	d.do(func(tx *store.Tx) error { return tx.AddAPIKey(alice.User, &key) })
-	d.do(func(tx *store.Tx) error { return tx.SeeAPIKey(key.ID, "10.0.0.9", t0.Add(time.Second)) })
+	for i, c := range []struct {
+		network string
+		strange bool
+	}{{"10.0.1.0/24", false}, {"10.0.1.0/24", false}, {"10.0.2.0/24", true}, {"10.0.2.0/24", false}, {"10.0.0.0/24", true}} { // the first is not strange
+		d.do(func(tx *store.Tx) error {
+			strange, err := tx.SeeAPIKey(key.ID, "10.0.0.9", c.network, t0.Add(time.Second))
+			if strange != c.strange {
+				d.t.Errorf("use %d from %s: strange %v", i, c.network, strange)
+			}
+			return err
+		})
+	}
+	for i := range 200 { // bounded: the oldest are forgotten
+		d.do(func(tx *store.Tx) error {
+			_, err := tx.SeeAPIKey(key.ID, "10.0.0.9", fmt.Sprintf("10.1.%d.0/24", i), t0.Add(time.Second))
+			return err
+		})
+	}
+	d.do(func(tx *store.Tx) error {
+		strange, err := tx.SeeAPIKey(4711, "10.0.0.9", "10.0.1.0/24", t0) // deleted meanwhile
+		if strange {
+			d.t.Error("a key that is gone is strange")
+		}
+		return err
+	})
 	key.LastUsed, key.LastAddress = t0.Add(time.Second), "10.0.0.9"
 	d.same(read(d, func(v *store.View) (metal.APIKey, error) { return v.APIKeyByToken("t") }), key)
 

@@ -102,6 +102,12 @@ func networks(source string) (address, block netip.Prefix) {
 	return address, block
 }
 
+// Network is the block around a source that is told apart from others; the zero one for what is no address.
+func Network(source string) netip.Prefix {
+	_, block := networks(source)
+	return block
+}
+
 // Wait returns how long an attempt has to wait; zero when it may be made now.
 func (t *Throttle) Wait(name, source string, now time.Time) time.Duration {
 	t.mu.Lock()
