@@ -40,6 +40,7 @@ const (
 	UserView            Action = "user.view"
 	UserEdit            Action = "user.edit"
 	UserLogin           Action = "user.login"
+	UserSignOn          Action = "user.sign_on" // a login by an identity provider
 	UserLogout          Action = "user.logout"
 	FirstAdmin          Action = "user.first_admin"
 	KeyView             Action = "user.view_keys" // API keys and SSH keys of one's own
@@ -48,6 +49,8 @@ const (
 	GroupEdit           Action = "group.edit"
 	RoleEdit            Action = "role.edit"
 	GrantEdit           Action = "grant.edit"
+	ProviderView        Action = "identity_provider.view"
+	ProviderEdit        Action = "identity_provider.edit"
 	NetworkView         Action = "network.view"
 	NetworkEdit         Action = "network.edit"
 	ImageView           Action = "image.view"
@@ -136,6 +139,7 @@ var table = map[Action]row{
 	UserView:            {rule: ruleOwnOr, perm: ViewIdentities, system: true},
 	UserEdit:            {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
 	UserLogin:           {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
+	UserSignOn:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}}, // groups: those that the provider says
 	UserLogout:          {rule: ruleOwn, nouns: []Noun{NounUser}},
 	FirstAdmin:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},
 	KeyView:             {rule: ruleOwn},
@@ -144,6 +148,8 @@ var table = map[Action]row{
 	GroupEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounGroup}},
 	RoleEdit:            {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounRole}},
 	GrantEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounUser, NounGroup}},
+	ProviderView:        {rule: ruleGlobal, perm: ViewIdentities, system: true},
+	ProviderEdit:        {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounProvider}},
 	NetworkView:         {rule: ruleGlobal, perm: ViewNetworks, system: true},
 	NetworkEdit:         {rule: ruleGlobal, perm: EditNetworks, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
 	ImageView:           {rule: ruleGlobal, perm: ViewBootEntities, system: true, rack: true},

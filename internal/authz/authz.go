@@ -74,6 +74,7 @@ const (
 	NounSite         Noun = "site"  // the instance: its keys and certificates
 	NounGroup        Noun = "group" // with its members and grants
 	NounRole         Noun = "role"
+	NounProvider     Noun = "provider"     // of identities
 	NounNotification Noun = "notification" // with what is still to be sent of it
 	NounTrail        Noun = "trail"
 )
@@ -322,7 +323,7 @@ func (d Decision) Err(t Target) error {
 // NotFound is the fault for an absent or hidden object, the same for both. The text is MAAS's.
 func NotFound(n Noun) error {
 	names := map[Noun]string{NounMachine: "Machine", NounPool: "ResourcePool", NounZone: "Zone", NounUser: "User", NounFabric: "Fabric",
-		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role", NounNotification: "Notification"}
+		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role", NounProvider: "OIDCProvider", NounNotification: "Notification"}
 	name := names[n]
 	if name == "" {
 		name = string(n)

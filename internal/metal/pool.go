@@ -49,6 +49,7 @@ type User struct {
 	Email    string
 	Admin    bool
 	Disabled bool
+	External bool  // brought by an identity provider, without a password
 	Epoch    int64 // raised to end every session and key check at once
 	Created  time.Time
 }
@@ -122,10 +123,13 @@ type Session struct {
 	Epoch    int64 // the user's epoch at login
 	Address  string
 	Agent    string // what the browser says of itself
-	Factor   string // kind of the second factor that was shown at login; empty for none
+	Factor   string // kind of the second factor that was shown at login, or FactorProvider; empty for none
 	Created  time.Time
 	LastSeen time.Time // to the minute
 	Expires  time.Time
+	// ProviderID is the identity provider that the login was by, and ProviderSession its id of its session; 0 for none.
+	ProviderID      int64
+	ProviderSession string
 }
 
 // ID names a session to its user. It is no secret: the cookie does not follow from its hash.
@@ -136,6 +140,7 @@ const (
 	FactorTOTP     = "totp"     // codes of an authenticator app
 	FactorPasskey  = "passkey"  // WebAuthn
 	FactorRecovery = "recovery" // one of the codes kept for an emergency
+	FactorProvider = "provider" // an identity provider, which has rules of its own
 )
 
 // Factor is something besides the password that a user shows at login.

@@ -7,11 +7,11 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-const sessionCols = "hash, user_id, epoch, address, agent, factor, created, last_seen, expires"
+const sessionCols = "hash, user_id, epoch, address, agent, factor, created, last_seen, expires, provider_id, provider_session"
 
 func scanSession(scan func(...any) error) (s metal.Session, err error) {
 	var created, seen, expires int64
-	err = scan(&s.Hash, &s.UserID, &s.Epoch, &s.Address, &s.Agent, &s.Factor, &created, &seen, &expires)
+	err = scan(&s.Hash, &s.UserID, &s.Epoch, &s.Address, &s.Agent, &s.Factor, &created, &seen, &expires, &s.ProviderID, &s.ProviderSession)
 	s.Created, s.LastSeen, s.Expires = fromMicros(created), fromMicros(seen), fromMicros(expires)
 	return s, err
 }
@@ -40,8 +40,8 @@ func (t *Tx) AddSession(u metal.User, s metal.Session) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec("INSERT INTO sessions ("+sessionCols+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		s.Hash, s.UserID, s.Epoch, s.Address, s.Agent, s.Factor, micros(s.Created), micros(s.LastSeen), micros(s.Expires))
+	_, err = t.exec("INSERT INTO sessions ("+sessionCols+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		s.Hash, s.UserID, s.Epoch, s.Address, s.Agent, s.Factor, micros(s.Created), micros(s.LastSeen), micros(s.Expires), s.ProviderID, s.ProviderSession)
 	return err
 }
 

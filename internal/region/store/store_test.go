@@ -110,7 +110,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 
 // suites is the store's contract, run on each engine.
 var suites = map[string]func(*db){
-	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
+	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
@@ -1092,6 +1092,7 @@ func testTouches(d *db) {
 	newUser, newFabric := store.UserRow{User: metal.User{Name: "n"}}, metal.Fabric{Name: "nf"}
 	newVLAN, newSub := metal.VLAN{FabricID: f.ID, VID: 6}, metal.Subnet{VLANID: v.ID, CIDR: netip.MustParsePrefix("10.1.0.0/24")}
 	told := metal.Notification{Message: "m", Category: "info"}
+	prov := metal.Provider{Name: "p", Issuer: "i"}
 	group, grant := metal.Group{Name: "g"}, store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Auditor, Pool: authz.AllPools}
 	newMachine := metal.Machine{SystemID: "abcdabcdabcdabcd", Hostname: "nm", PoolID: alpha.ID, ZoneID: 1}
 	for _, c := range []struct {
@@ -1126,6 +1127,18 @@ func testTouches(d *db) {
 		{"SpendRecoveryCode", func(t *store.Tx) error { _, err := t.SpendRecoveryCode(u.User, "h"); return err }, func() []string { return []string{user} }},
 		{"PutStep", func(t *store.Tx) error { return t.PutStep(u.User, store.Step{Hash: "h"}, t0) }, func() []string { return []string{user} }},
 		{"DeleteStep", func(t *store.Tx) error { _, err := t.DeleteStep(u.User, "h"); return err }, func() []string { return []string{user} }},
+		{"AddProvider", func(t *store.Tx) error { return t.AddProvider(&prov) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID)) + " new"} }},
+		{"PutProvider", func(t *store.Tx) error { return t.PutProvider(prov) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
+		{"PutIdentity", func(t *store.Tx) error {
+			return t.PutIdentity(u.User, metal.ExternalIdentity{Issuer: "i", Subject: "s", ProviderID: prov.ID})
+		}, func() []string { return []string{user} }},
+		{"Spend", func(t *store.Tx) error { _, err := t.Spend(u.User, "h", t0, t0); return err }, func() []string { return []string{user} }},
+		{"DeleteProviderSessions", func(t *store.Tx) error { return t.DeleteProviderSessions(u.User, prov.ID, "x") }, func() []string { return []string{user} }},
+		{"DeleteIdentity", func(t *store.Tx) error {
+			_, err := t.DeleteIdentity(u.User, metal.ExternalIdentity{Issuer: "i", Subject: "s"})
+			return err
+		}, func() []string { return []string{user, user} }},
+		{"DeleteProvider", func(t *store.Tx) error { return t.DeleteProvider(prov.ID) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
 		{"DeleteUser", func(t *store.Tx) error { return t.DeleteUser(newUser.User) }, func() []string { return []string{one(authz.NounUser, authz.ID(newUser.ID)) + " owner n"} }},
 		{"AddGroup", func(t *store.Tx) error { return t.AddGroup(&group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID)) + " new"} }},
 		{"PutGroup", func(t *store.Tx) error { return t.PutGroup(group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID))} }},

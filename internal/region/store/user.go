@@ -12,11 +12,11 @@ type UserRow struct {
 }
 
 // userCols are read from users u. Whether one is an administrator follows from grants.
-const userCols = "u.id, u.name, u.email, u.password, " + isAdmin + ", u.disabled, u.epoch, u.created"
+const userCols = "u.id, u.name, u.email, u.password, " + isAdmin + ", u.disabled, u.is_external, u.epoch, u.created"
 
 func scanUser(scan func(...any) error) (u UserRow, err error) {
 	var created int64
-	err = scan(&u.ID, &u.Name, &u.Email, &u.Password, &u.Admin, &u.Disabled, &u.Epoch, &created)
+	err = scan(&u.ID, &u.Name, &u.Email, &u.Password, &u.Admin, &u.Disabled, &u.External, &u.Epoch, &created)
 	u.Created = fromMicros(created)
 	return u, err
 }
@@ -43,8 +43,8 @@ func UserTarget(u metal.User) authz.Target {
 
 // AddUser inserts a user and sets his ID; what he may do comes by groups and grants. Kinds: Conflict when the name is taken.
 func (t *Tx) AddUser(u *UserRow) (err error) {
-	u.ID, err = t.insert("INSERT INTO users (name, email, password, disabled, epoch, created) VALUES (?, ?, ?, ?, ?, ?)",
-		u.Name, u.Email, u.Password, bit(u.Disabled), u.Epoch, micros(u.Created))
+	u.ID, err = t.insert("INSERT INTO users (name, email, password, disabled, is_external, epoch, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		u.Name, u.Email, u.Password, bit(u.Disabled), bit(u.External), u.Epoch, micros(u.Created))
 	t.touch(UserTarget(u.User), true)
 	return err
 }
@@ -52,8 +52,8 @@ func (t *Tx) AddUser(u *UserRow) (err error) {
 // PutUser updates a user.
 func (t *Tx) PutUser(u UserRow) error {
 	t.touch(UserTarget(u.User), false)
-	_, err := t.exec("UPDATE users SET name = ?, email = ?, password = ?, disabled = ?, epoch = ? WHERE id = ?",
-		u.Name, u.Email, u.Password, bit(u.Disabled), u.Epoch, u.ID)
+	_, err := t.exec("UPDATE users SET name = ?, email = ?, password = ?, disabled = ?, is_external = ?, epoch = ? WHERE id = ?",
+		u.Name, u.Email, u.Password, bit(u.Disabled), bit(u.External), u.Epoch, u.ID)
 	return err
 }
 
