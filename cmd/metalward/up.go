@@ -38,6 +38,7 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.BreachedPasswords, "breached-passwords", "", "file of SHA-1 hashes, sorted, of passwords that nobody may choose")
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.Var((*list)(&c.EgressAllow), "egress-allow", "network of this host or link that webhooks and identity providers may be in; may be repeated")
+	fs.StringVar(&c.EgressCA, "egress-ca", "", "PEM file of authorities that such servers' certificates may be of, besides those that this host trusts")
 	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
 }
 

@@ -52,6 +52,8 @@ type Region struct {
 	// SecuritySyslog is the host and port of a syslog server over TLS (RFC 5425, port 6514) that security events go
 	// to; SecuritySyslogCA is the PEM file of the authority of its certificate, if this host does not trust it anyway.
 	SecuritySyslog, SecuritySyslogCA string
+	// EgressCA is a PEM file of authorities that such servers' certificates may be of, besides those that this host trusts.
+	EgressCA string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
 }

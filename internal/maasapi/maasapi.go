@@ -127,6 +127,7 @@ var HandlerInfo = map[string]string{
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
 	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
 	"TrailHandler": "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
+	"OidcProvidersHandler": "Manage identity providers.", "OidcProviderHandler": "Manage an identity provider.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
 }
 

@@ -53,12 +53,14 @@ func TestCanaries(t *testing.T) {
 	if _, err := c.r.Identity.CreateUser(ctx, identity.NewUser{Name: "zoe", Password: secret.FromString(password)}); err != nil {
 		t.Fatal(err)
 	}
+	const client = "canary-client-secret"
+	c.must("admin", "POST", "/oidc-providers/", "name", "Example", "issuer_url", "https://op.example", "client_id", "metalward", "client_secret", client)
 	once, _, err := c.r.Identity.FirstLink(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, _ = c.r.Identity.Authenticate(ctx, "zoe", secret.FromString("canary-wrong-guess"), "") // fails, and is recorded
-	canaries := map[string][]byte{"BMC password": []byte(bmc), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
+	canaries := map[string][]byte{"BMC password": []byte(bmc), "client's secret": []byte(client), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
 	for name, k := range c.keys {
 		canaries["key of "+name] = k.Secret.Reveal()
 	}

@@ -15,7 +15,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +36,7 @@ import (
 	"github.com/metalward/metalward/internal/region/networks"
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/passwords"
+	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/rackrpc"
 	"github.com/metalward/metalward/internal/region/seclog"
 	"github.com/metalward/metalward/internal/region/site"
@@ -62,6 +62,7 @@ type Region struct {
 	Networks    *networks.Service
 	Controllers *controllers.Service
 	Images      *images.Service
+	Providers   *providers.Service
 	API         *api.API
 
 	reader *store.Reader
@@ -153,7 +154,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			notes.Told(p, from, e)
 		}
 	}})
-	out, err := wayOut(cfg)
+	out, err := r.egress(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +181,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
 		return nil, err
 	}
+	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), BaseURL: r.BaseURL})
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
 	if o.Offline {
@@ -188,12 +190,12 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err
@@ -208,18 +210,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
-}
-
-// wayOut is where requests may go that people make the region send: not to this host itself.
-func wayOut(cfg *config.Region) (egress.Config, error) {
-	allowed, err := cfg.EgressAllowed()
-	return egress.Config{Allowed: allowed, Denied: func(a netip.Addr) bool {
-		own, err := net.InterfaceAddrs()
-		return err != nil || slices.ContainsFunc(own, func(n net.Addr) bool {
-			p, err := netip.ParsePrefix(n.String())
-			return err == nil && p.Addr().Unmap() == a
-		})
-	}}, err
 }
 
 // securityLog opens the destinations of security events; commands on the host have none.

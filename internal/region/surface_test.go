@@ -36,6 +36,7 @@ type surface struct {
 	keys    map[string]identity.KeySecret
 	nonce   int
 	log     *kept
+	now     func() time.Time // of what signs calls; time.Now when nil
 }
 
 func newSurface(t *testing.T) *surface {
@@ -46,10 +47,18 @@ func newSurface(t *testing.T) *surface {
 // newSurfaceOn is a surface on a database of the test's choice; "" for SQLite.
 func newSurfaceOn(t *testing.T, database string) *surface {
 	t.Helper()
+	return newSurfaceWith(t, func(o *Options) { o.Config.Database = database })
+}
+
+// newSurfaceWith is a surface with other options than usual.
+func newSurfaceWith(t *testing.T, change func(*Options)) *surface {
+	t.Helper()
 	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}, log: &kept{}}
 	ctx := context.Background()
-	r, err := New(ctx, Options{Config: config.Region{StateDir: s.dir, Database: database, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	o := Options{Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	change(&o)
+	r, err := New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +82,12 @@ func (s *surface) sign(req *http.Request, user string) {
 		return
 	}
 	s.nonce++
+	now := time.Now
+	if s.now != nil {
+		now = s.now
+	}
 	req.Header.Set("Authorization", fmt.Sprintf(`OAuth realm="", oauth_version="1.0", oauth_signature_method="PLAINTEXT", oauth_consumer_key="%s", oauth_token="%s", oauth_signature="%%26%s", oauth_timestamp="%d", oauth_nonce="n%d"`,
-		k.ConsumerKey, k.TokenKey, k.Secret.RevealString(), time.Now().Unix(), s.nonce))
+		k.ConsumerKey, k.TokenKey, k.Secret.RevealString(), now().Unix(), s.nonce))
 }
 
 // call makes an API call as a user, "" for none.

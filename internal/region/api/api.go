@@ -28,6 +28,7 @@ import (
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
 	"github.com/metalward/metalward/internal/region/notify"
+	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -37,6 +38,7 @@ type Config struct {
 	Identity    *identity.Service
 	Access      *access.Service
 	Notify      *notify.Service
+	Providers   *providers.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
 	Controllers *controllers.Service

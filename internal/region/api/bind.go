@@ -25,6 +25,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindAccess())
 	maps.Copy(all, a.bindTrail())
 	maps.Copy(all, a.bindNotifications())
+	maps.Copy(all, a.bindProviders())
 	return all
 }
 

@@ -126,5 +126,5 @@ type userObject struct {
 }
 
 func userJSON(u metal.User) userObject {
-	return userObject{u.Name, u.Email, true, u.Admin, !u.Disabled, maasapi.Root + "/users/" + u.Name + "/"}
+	return userObject{u.Name, u.Email, !u.External, u.Admin, !u.Disabled, maasapi.Root + "/users/" + u.Name + "/"}
 }

@@ -316,7 +316,11 @@ func (s *Service) lookup(ctx context.Context, token string, now time.Time) (cach
 			return err
 		}
 		p, err := Principal(v.View, u.User)
-		k = cached{row, p.Limited(row.ReadOnly, row.Pools), u.Disabled, now.Add(cacheLife)}
+		dormant, missing := v.Dormant(u)
+		if missing != nil {
+			return missing
+		}
+		k = cached{row, p.Limited(row.ReadOnly, row.Pools), u.Disabled || dormant, now.Add(cacheLife)}
 		return err
 	})
 	if err != nil {

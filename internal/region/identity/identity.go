@@ -63,7 +63,7 @@ func New(c Config) *Service {
 func (s *Service) Changed(touched []authz.Target) {
 	for _, t := range touched {
 		switch t.Noun {
-		case authz.NounUser, authz.NounGroup, authz.NounRole, authz.NounPool:
+		case authz.NounUser, authz.NounGroup, authz.NounRole, authz.NounPool, authz.NounProvider:
 			s.mu.Lock()
 			clear(s.known)
 			s.mu.Unlock()

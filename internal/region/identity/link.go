@@ -103,6 +103,9 @@ func (s *Service) RecoveryLink(ctx context.Context, name string) (link secret.Va
 		if u.Disabled {
 			return fault.New(fault.Invalid, "%s is deactivated; reactivate the account first.", name)
 		}
+		if err := ofProvider(c, u); err != nil {
+			return err
+		}
 		c.Note("change", "link to choose a password made")
 		return c.Tx().PutLink(u.User, link.Hash(), c.Now().Add(LinkLife))
 	})

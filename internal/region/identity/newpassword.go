@@ -37,7 +37,7 @@ func (s *Service) rehashed(ctx context.Context, encoded string, password secret.
 
 // putPassword stores a new password: all sessions of the user end, and with them what he was in the middle of.
 func putPassword(c *gate.Call, u *store.UserRow, hash string) error {
-	u.Password = hash
+	u.Password, u.External = hash, false
 	u.Epoch++
 	if err := c.Tx().PutUser(*u); err != nil {
 		return err
@@ -59,6 +59,9 @@ func (s *Service) SetPassword(ctx context.Context, name string, password secret.
 		return err
 	}
 	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
+		if err := ofProvider(c, u); err != nil {
+			return err
+		}
 		c.Note("change", "password set")
 		return putPassword(c, &u, hash)
 	})

@@ -62,12 +62,17 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 
 // addSession starts a session of a user.
 func (s *Service) addSession(ctx context.Context, c *gate.Call, u metal.User, cookie secret.Value, factor string) error {
+	return s.addSessionBy(ctx, c, u, cookie, factor, metal.ExternalLogin{})
+}
+
+// addSessionBy starts a session of a user that began at an identity provider.
+func (s *Service) addSessionBy(ctx context.Context, c *gate.Call, u metal.User, cookie secret.Value, factor string, by metal.ExternalLogin) error {
 	length, err := c.Tx().SettingInt("session_length")
 	if err != nil {
 		return err
 	}
 	return c.Tx().AddSession(u, metal.Session{Hash: cookie.Hash(), UserID: u.ID, Epoch: u.Epoch, Address: authz.OriginFrom(ctx).Source, Agent: authz.OriginFrom(ctx).UserAgent,
-		Factor: factor, Created: c.Now(), LastSeen: c.Now(), Expires: c.Now().Add(time.Duration(length) * time.Second)})
+		Factor: factor, ProviderID: by.ProviderID, ProviderSession: by.Session, Created: c.Now(), LastSeen: c.Now(), Expires: c.Now().Add(time.Duration(length) * time.Second)})
 }
 
 // Logout ends the session of a cookie.
@@ -119,6 +124,11 @@ func (s *Service) session(ctx context.Context, cookie secret.Value) (p authz.Pri
 		}
 		if !live(sess, u.User, idle, s.now()) {
 			return errGone
+		}
+		if sess.ProviderID != 0 {
+			if p, err := v.Provider(sess.ProviderID); err != nil || !p.Enabled {
+				return errGone
+			}
 		}
 		if sess.Factor == "" { // of a time when the role did not demand one yet, or the user had another
 			if must, err := demanded(v.View, u.User); err != nil || must {

@@ -58,6 +58,8 @@ var changes = map[string]names{
 	"user.login second factor outstanding":     {"authn_login_step", "AUTHN_authentication_successful", Info}, // no session yet; OWASP has no name for it
 	"user.login password by link":              {"authn_password_change", "AUTHN_password_changed", Info},
 	"user.edit_keys second factor removed":     {"user_updated", "USER_updated", Warn},
+	"user.sign_on":                             {"authn_login_success", "AUTHN_login_successful", Info},
+	"user.sign_on created":                     {"user_created", "USER_created", Warn},
 	"user.logout":                              {"session_expired", "AUTHN_token_revoked", Info},
 	"user.first_admin":                         {"user_created", "USER_created", Warn},
 	"user.edit":                                {"user_updated", "USER_updated", Warn},
@@ -91,7 +93,7 @@ func name(e metal.AuditEvent) (n names, ok bool) {
 	switch {
 	case action == authz.SecurityEvent:
 		return names{e.Detail["event"], "SECURITY_" + e.Detail["event"], Critical}, true
-	case e.Outcome == metal.OutcomeDenied && (action == authz.UserLogin || action == authz.FirstAdmin):
+	case e.Outcome == metal.OutcomeDenied && (action == authz.UserLogin || action == authz.UserSignOn || action == authz.FirstAdmin):
 		return names{"authn_login_fail", "AUTHN_login_unsuccessful", Warn}, true
 	case e.Outcome == metal.OutcomeDenied && !user:
 		return names{"authn_login_fail", "AUTHN_authentication_failed", Warn}, true

@@ -52,6 +52,9 @@ func TestNames(t *testing.T) {
 	}{
 		{alice, event(alice, authz.UserLogin, "user:1", "success"), "authn_login_success:alice", "AUTHN_login_successful", Info},
 		{anon, event(anon, authz.UserLogin, "", "denied", "username", "bob"), "authn_login_fail:bob", "AUTHN_login_unsuccessful", Warn},
+		{alice, event(alice, authz.UserSignOn, "user:1", "success", "provider", "Example"), "authn_login_success:alice", "AUTHN_login_successful", Info},
+		{anon, event(anon, authz.UserSignOn, "", "success", "change", "created", "username", "jane"), "user_created:jane", "USER_created:jane", Warn},
+		{anon, event(anon, authz.UserSignOn, "", "denied", "reason", "another nonce"), "authn_login_fail", "AUTHN_login_unsuccessful", Warn},
 		{anon, event(anon, authz.MachineView, "", "denied"), "authn_login_fail", "AUTHN_authentication_failed", Warn},
 		{alice, event(alice, authz.MachineDelete, "machine:abc", "denied"), "authz_fail:alice,machine:abc", "AUTHZ_fail", Critical},
 		{alice, event(alice, authz.SettingView, "", "denied"), "authz_fail:alice,setting.view", "AUTHZ_fail", Critical},

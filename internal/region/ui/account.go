@@ -21,8 +21,13 @@ type accountData struct {
 	Codes    int  // recovery codes left
 	Passkeys bool // this site can use them
 	Sessions []metal.Session
-	Current  string // id of this browser's session
-	NewKey   string // a key just made, the only time that it is shown
+	// Identities are those at identity providers, and Providers where others could be linked. HasPassword is false for who
+	// came by one.
+	Identities  []metal.ExternalIdentity
+	Providers   []metal.Provider
+	HasPassword bool
+	Current     string // id of this browser's session
+	NewKey      string // a key just made, the only time that it is shown
 }
 
 func (q *request) accountData() (d accountData, err error) {
@@ -41,6 +46,12 @@ func (q *request) accountData() (d accountData, err error) {
 	}
 	d.Passkeys = q.ui.Identity.HasPasskeys()
 	if d.Sessions, err = q.ui.Identity.Sessions(q.http.Context()); err != nil {
+		return d, err
+	}
+	if d.Identities, d.HasPassword, err = q.ui.Identity.Identities(q.http.Context()); err != nil {
+		return d, err
+	}
+	if d.Providers, err = q.ui.Providers.Enabled(q.http.Context()); err != nil {
 		return d, err
 	}
 	d.Current = metal.Session{Hash: q.cookie().Hash()}.ID()

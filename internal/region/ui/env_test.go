@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/controllers"
@@ -27,6 +28,7 @@ import (
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
 	"github.com/metalward/metalward/internal/region/notify"
+	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
@@ -103,6 +105,7 @@ type env struct {
 	ns     *networks.Service
 	cs     *controllers.Service
 	is     *images.Service
+	ps     *providers.Service
 	feed   *feed
 	notify *notify.Service
 	ui     http.Handler
@@ -156,7 +159,8 @@ func newEmptyEnv(t *testing.T) *env {
 		t.Fatal(err)
 	}
 	e.notify = notify.New(notify.Config{Gate: e.gate, Log: log, Now: time.Now, Keys: keys})
-	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Auth: &web.Auth{Identity: e.ids},
+	e.ps = providers.New(providers.Config{Gate: e.gate, Now: time.Now, Keys: keys, Client: egress.Config{}.Client(), BaseURL: "https://region.example:5443"})
+	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Providers: e.ps, Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {
 		t.Fatal(err)

@@ -122,7 +122,7 @@ func (q *request) events() error {
 // aboutPeople reports whether a change may end logins or change rights.
 func aboutPeople(touched []authz.Target) bool {
 	return slices.ContainsFunc(touched, func(t authz.Target) bool {
-		return t.Noun == authz.NounUser || t.Noun == authz.NounGroup || t.Noun == authz.NounRole
+		return t.Noun == authz.NounUser || t.Noun == authz.NounGroup || t.Noun == authz.NounRole || t.Noun == authz.NounProvider
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
@@ -85,11 +86,15 @@ type loginData struct {
 	Next        string
 	Needed      bool
 	Fingerprint string
+	Providers   []metal.Provider
 }
 
 func (q *request) loginData(next string) (d loginData, err error) {
 	d.Next, d.Fingerprint = local(next), q.ui.CAFingerprint
-	d.Needed, err = q.ui.Identity.NeedsFirstAdmin(q.http.Context())
+	if d.Needed, err = q.ui.Identity.NeedsFirstAdmin(q.http.Context()); err != nil {
+		return d, err
+	}
+	d.Providers, err = q.ui.Providers.Enabled(q.http.Context())
 	return d, err
 }
 
@@ -126,11 +131,16 @@ func (q *request) doLogin() error {
 }
 
 func (q *request) logout() error {
+	var provider int64
 	if c, err := q.http.Cookie(web.CookieName); err == nil {
+		provider = q.ui.Identity.SessionProvider(q.http.Context(), secret.FromString(c.Value))
 		if err := q.ui.Identity.Logout(q.http.Context(), secret.FromString(c.Value)); err != nil {
 			return err
 		}
 	}
 	web.ClearCookie(q.w)
+	if provider != 0 {
+		return q.leave(provider)
+	}
 	return q.redirect("/login", "")
 }

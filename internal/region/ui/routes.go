@@ -27,6 +27,9 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/login", Action: authz.UserLogin, handle: (*request).doLogin},
 	{Method: http.MethodGet, Pattern: "/login/factor", Action: authz.PublicView, handle: (*request).factor},
 	{Method: http.MethodPost, Pattern: "/login/factor", Action: authz.UserLogin, handle: (*request).finishLogin},
+	{Method: http.MethodGet, Pattern: "/login/oidc/{id}", Action: authz.UserSignOn, handle: (*request).beginSignOn},
+	{Method: http.MethodGet, Pattern: "/login/oidc/callback", Action: authz.UserSignOn, handle: (*request).endSignOn},
+	{Method: http.MethodPost, Pattern: "/login/oidc/{id}/logout", Action: authz.UserSignOn, handle: (*request).signOff},
 	// Set-up of a second factor, with a session or in the middle of a login.
 	{Method: http.MethodPost, Pattern: "/factors/totp", Action: authz.UserLogin, handle: (*request).beginTOTP},
 	{Method: http.MethodPost, Pattern: "/factors/totp/confirm", Action: authz.UserLogin, handle: (*request).confirmTOTP},
@@ -108,6 +111,13 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/roles/{name}", Action: authz.RoleEdit, handle: (*request).saveRole},
 	{Method: http.MethodPost, Pattern: "/roles/{name}/delete", Action: authz.RoleEdit, handle: (*request).deleteRole},
 
+	{Method: http.MethodGet, Pattern: "/providers", Action: authz.ProviderView, handle: (*request).providers},
+	{Method: http.MethodPost, Pattern: "/providers", Action: authz.ProviderEdit, handle: (*request).createProvider},
+	{Method: http.MethodGet, Pattern: "/providers/{id}", Action: authz.ProviderView, handle: (*request).provider},
+	{Method: http.MethodPost, Pattern: "/providers/{id}", Action: authz.ProviderEdit, handle: (*request).saveProvider},
+	{Method: http.MethodPost, Pattern: "/providers/{id}/test", Action: authz.ProviderEdit, handle: (*request).testProvider},
+	{Method: http.MethodPost, Pattern: "/providers/{id}/delete", Action: authz.ProviderEdit, handle: (*request).deleteProvider},
+
 	{Method: http.MethodGet, Pattern: "/audit", Action: authz.TrailView, handle: (*request).audit},
 	{Method: http.MethodPost, Pattern: "/audit/export", Action: authz.TrailExport, handle: (*request).exportAudit, reads: true},
 
@@ -116,6 +126,8 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/account/keys/{token}/delete", Action: authz.KeyEdit, handle: (*request).deleteKey},
 	{Method: http.MethodPost, Pattern: "/account/sshkeys", Action: authz.KeyEdit, handle: (*request).addSSHKey},
 	{Method: http.MethodPost, Pattern: "/account/sshkeys/{id}/delete", Action: authz.KeyEdit, handle: (*request).deleteSSHKey},
+	{Method: http.MethodPost, Pattern: "/account/identities/{id}/link", Action: authz.KeyEdit, handle: (*request).beginLink},
+	{Method: http.MethodPost, Pattern: "/account/identities/unlink", Action: authz.KeyEdit, handle: (*request).unlink},
 	{Method: http.MethodPost, Pattern: "/account/password", Action: authz.KeyEdit, handle: (*request).changePassword},
 
 	{Method: http.MethodPost, Pattern: "/account/sessions/{id}/end", Action: authz.KeyEdit, handle: (*request).endSession},

@@ -66,3 +66,20 @@ func SetCookie(w http.ResponseWriter, v secret.Value) {
 func ClearCookie(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{Name: CookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, Expires: time.Unix(1, 0), MaxAge: -1})
 }
+
+// SignOnCookieName is the cookie of a login that is under way at an identity provider.
+const SignOnCookieName = "__Host-metalward-signon"
+
+// signOnAge is the cookie's life in seconds; what is in it says the same, sealed.
+const signOnAge = 600
+
+// SetSignOnCookie gives the browser its login under way. It comes back with the answer, which another site sends the
+// browser here with: Strict would withhold it.
+func SetSignOnCookie(w http.ResponseWriter, v secret.Value) {
+	http.SetCookie(w, &http.Cookie{Name: SignOnCookieName, Value: v.RevealString(), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: signOnAge})
+}
+
+// ClearSignOnCookie takes it away.
+func ClearSignOnCookie(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{Name: SignOnCookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, Expires: time.Unix(1, 0), MaxAge: -1})
+}
