@@ -39,6 +39,8 @@ type Region struct {
 	PublicHost string
 	// TrustedProxies are networks in CIDR notation whose forwarding headers are believed. Default: none.
 	TrustedProxies []string
+	// ProxyProtocol has the trusted proxies say who the client is by the PROXY protocol: they must all speak it.
+	ProxyProtocol bool
 	// BreachedPasswords is the path of a file of SHA-1 hashes of passwords that nobody may choose, sorted by hash, a line
 	// each, as Have I Been Pwned's. Default: none.
 	BreachedPasswords string
@@ -91,6 +93,9 @@ func (c *Region) Check() error {
 	}
 	_, err := c.Proxies()
 	bad.AddErr("trusted-proxy", err)
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		bad.Add("proxy-protocol", "Name the proxies that speak it with --trusted-proxy.")
+	}
 	_, err = c.EgressAllowed()
 	bad.AddErr("egress-allow", err)
 	if c.SecuritySyslog != "" {

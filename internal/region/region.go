@@ -294,7 +294,14 @@ func (r *Region) listen(cfg *config.Region) (err error) {
 	}
 	r.BaseURL = "https://" + net.JoinHostPort(host, strconv.Itoa(r.https.Addr().(*net.TCPAddr).Port))
 	r.RPCAddress = net.JoinHostPort(host, strconv.Itoa(r.rpcListener.Addr().(*net.TCPAddr).Port))
-	return nil
+	if !cfg.ProxyProtocol {
+		return nil
+	}
+	proxies, err := cfg.Proxies()
+	if r.https = web.Proxied(r.https, proxies); r.plain != nil {
+		r.plain = web.Proxied(r.plain, proxies)
+	}
+	return err
 }
 
 // firstHost is how others reach this host when nobody said: the listening address, or the host's first
