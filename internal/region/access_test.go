@@ -32,27 +32,76 @@ type company struct {
 // people are the users by role; "none" is in no group.
 var people = map[string]string{"admin": "", "oper": authz.Operator, "user": authz.RoleUser, "audit": authz.Auditor, "none": ""}
 
-func newCompany(t *testing.T) *company {
+func newCompany(t *testing.T) *company { return newCompanyBy(t, byUser) }
+
+// How people come by their roles.
+const (
+	byUser     = "their own grants"
+	byGroup    = "groups"
+	byProvider = "groups that an identity provider says"
+)
+
+func newCompanyBy(t *testing.T, mode string) *company {
 	t.Helper()
 	c := &company{surface: newSurface(t)}
 	c.lab = int64(c.must("admin", "POST", "/resourcepools/", "name", "lab")["id"].(float64))
 	c.other = int64(c.must("admin", "POST", "/resourcepools/", "name", "other")["id"].(float64))
+	var provider metal.Provider
+	if mode == byProvider {
+		groups := ""
+		for _, role := range []string{authz.Operator, authz.RoleUser, authz.Auditor} {
+			c.must("admin", "POST", "/groups/", "name", role+"s of lab")
+			c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
+			groups += role + "=" + role + "s of lab\n"
+		}
+		o := c.must("admin", "POST", "/oidc-providers/", "name", "sso", "issuer_url", "https://sso.example", "client_id", "x", "client_secret", "y", "enabled", "true",
+			"create_users", "true", "group_claim", "groups", "groups", groups)
+		provider.ID = int64(o["id"].(float64))
+	}
 	for name, role := range people {
 		if name == "admin" {
 			continue
 		}
-		c.person(name)
+		if mode == byProvider {
+			c.visitor(provider.ID, name, role)
+		} else {
+			c.person(name)
+		}
 		users := c.list("admin", "/groups/")
 		for _, g := range users {
 			if g["name"] == metal.GroupUsers {
 				c.must("admin", "POST", fmt.Sprintf("/groups/%v/?op=remove_member", g["id"]), "username", name)
 			}
 		}
-		if role != "" {
+		switch {
+		case role == "" || mode == byProvider:
+		case mode == byGroup:
+			g := c.must("admin", "POST", "/groups/", "name", role+"s of lab")
+			c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
+			c.must("admin", "POST", fmt.Sprintf("/groups/%v/?op=add_member", g["id"]), "username", name)
+		default:
 			c.must("admin", "POST", "/grants/", "user", name, "role", role, "pool", "lab")
 		}
 	}
 	return c
+}
+
+// visitor is somebody whom a provider has verified, and of whom it says one group, or none.
+func (c *company) visitor(provider int64, name, group string) {
+	c.t.Helper()
+	ctx := authz.WithOrigin(context.Background(), authz.Origin{Source: "192.0.2.1"})
+	l := metal.ExternalLogin{ProviderID: provider, Issuer: "https://sso.example", Subject: "subject of " + name, Name: name, State: secret.Random(16).Hash(), StateEnds: time.Now().Add(time.Minute)}
+	if group != "" {
+		l.Groups = []string{group}
+	}
+	if _, err := c.r.Identity.SignOn(ctx, l); err != nil {
+		c.t.Fatal(err)
+	}
+	p := c.principal(name)
+	var err error
+	if c.keys[name], err = c.r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: p.UserID}), identity.NewKey{Name: "test"}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // person makes a user with a key. His password has no hash: making one takes longer than the rest.
@@ -113,9 +162,15 @@ func (c *company) principal(name string) (p authz.Principal) {
 }
 
 // TestEveryRoleOnEveryMachine calls every operation on a machine as every role, on one that is free, his own, and
-// another's, in his pool and in another: the server answers as the table says.
+// another's, in his pool and in another: the server answers as the table says, however he came by the role.
 func TestEveryRoleOnEveryMachine(t *testing.T) {
-	c := newCompany(t)
+	for _, mode := range []string{byUser, byGroup, byProvider} {
+		t.Run(mode, func(t *testing.T) { everyRole(newCompanyBy(t, mode)) })
+	}
+}
+
+func everyRole(c *company) {
+	t := c.t
 	fields := map[string][]string{"machine.update": {"description", "x"}}
 	cases := 0
 	for i := range maasapi.Operations {
