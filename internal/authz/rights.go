@@ -53,15 +53,10 @@ func (r *Rights) On(pool int64) Set {
 	if r == nil {
 		return 0
 	}
-	return r.everywhere&ofPool | r.pools[pool] | If(pool == AllPools, r.everywhere)
-}
-
-// If is the set when the condition holds, else the empty one.
-func If(cond bool, s Set) Set {
-	if cond {
-		return s
+	if pool == AllPools {
+		return r.everywhere
 	}
-	return 0
+	return r.everywhere&ofPool | r.pools[pool]
 }
 
 // Anywhere reports whether a permission is held on some pool or on all.

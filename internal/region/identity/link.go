@@ -27,6 +27,7 @@ func (s *Service) FirstLink(ctx context.Context) (secret.Value, bool, error) {
 		if needed = n == 0; err != nil || !needed {
 			return err
 		}
+		c.Note("change", "link to choose a password made")
 		return c.Tx().PutLink(metal.User{}, token.Hash(), c.Now().Add(FirstLinkLife))
 	})
 	return token, needed, err
