@@ -121,9 +121,12 @@ func (a *API) createGrant(r *request) (any, error) {
 }
 
 func (a *API) accessMatrix(r *request) (any, error) {
-	pool, err := a.pool(&request{ctx: r.ctx, path: map[string]string{"id": r.form.Get("pool")}})
-	if err != nil {
+	pool, err := a.Machines.Pool(r.ctx, r.form.Get("pool"))
+	if fault.Is(err, fault.NotFound) {
 		return nil, fault.Field("pool", "There is no pool of this name.")
+	}
+	if err != nil {
+		return nil, err
 	}
 	_, list, err := a.Access.Matrix(r.ctx, pool.ID)
 	return each(list, func(reach access.Reach) any {
