@@ -280,6 +280,18 @@ func TestListShowsWhatReadAllows(t *testing.T) {
 	}
 }
 
+// TestBulkIsBounded refuses calls that name no machine, or very many.
+func TestBulkIsBounded(t *testing.T) {
+	c := newCompany(t)
+	for _, ids := range []string{",", " , ", strings.Repeat("x,", 40000)} {
+		for _, op := range []string{"release", "accept"} {
+			if rec := c.call("admin", "POST", "/machines/?op="+op, "machines", ids); rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "Name 1 to") {
+				t.Errorf("%s of %.10q…: got %d %.100s", op, ids, rec.Code, rec.Body)
+			}
+		}
+	}
+}
+
 func (c *company) statuses(machines []metal.Machine) (list []string) {
 	c.t.Helper()
 	err := c.r.reader.View(context.Background(), func(v *store.View) error {

@@ -233,9 +233,15 @@ func (s *Service) List(ctx context.Context, q store.MachineQuery) (list []metal.
 	return list, total, err
 }
 
+// MaxBulk bounds the machines that one call names.
+const MaxBulk = 5000
+
 // MayAll refuses a call on several machines, before it changes any, unless all of them exist for the caller and
 // he may take the action on each. Kinds: Invalid naming those that do not exist for him, Forbidden.
 func (s *Service) MayAll(ctx context.Context, action authz.Action, ids []string) error {
+	if len(ids) == 0 || len(ids) > MaxBulk { // none would select all
+		return fault.Field("machines", "Name 1 to %d machines.", MaxBulk)
+	}
 	return s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
 		found := map[string]metal.Machine{}
 		list, err := v.Machines(store.MachineQuery{Filter: authz.Machines(v.Principal(), authz.MachineView), SystemIDs: ids})
