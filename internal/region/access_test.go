@@ -292,6 +292,16 @@ func TestBulkIsBounded(t *testing.T) {
 	}
 }
 
+// TestConstraintsAreBounded sends more values of a constraint than a statement takes.
+func TestConstraintsAreBounded(t *testing.T) {
+	c := newCompany(t)
+	for _, name := range []string{"system_id", "name", "tags", "not_tags", "zone", "pool", "not_in_zone", "not_in_pool", "arch"} {
+		if rec := c.call("admin", "POST", "/machines/?op=allocate", name, strings.Repeat("x,", 40000)); rec.Code != http.StatusBadRequest {
+			t.Errorf("%s: got %d %.100s, want 400", name, rec.Code, rec.Body)
+		}
+	}
+}
+
 func (c *company) statuses(machines []metal.Machine) (list []string) {
 	c.t.Helper()
 	err := c.r.reader.View(context.Background(), func(v *store.View) error {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -285,9 +286,23 @@ func clean(form url.Values) url.Values {
 	return out
 }
 
-// check holds the form against the row: unknown fields, missing ones.
+// maxValues bounds what selects machines, all fields together: a statement takes no more than some 30,000 values.
+const maxValues = 5000
+
+// selects are the operations whose fields are lists that select machines.
+var selects = []string{"machines.allocate", "machines.list", "machines.list_allocated", "events.query"}
+
+// check holds the form against the row: unknown fields, missing ones, too many values.
 func (r *request) check() error {
 	bad := fault.Fields{}
+	if slices.Contains(selects, r.op.ID) {
+		n := 0
+		for name := range r.form {
+			if n += len(r.list(name)); n > maxValues {
+				return fault.Field(name, "The fields have more than %d values together.", maxValues)
+			}
+		}
+	}
 	constraint := r.op.ID == "machines.allocate" || r.op.ID == "machines.list"
 	for name, values := range r.form {
 		switch {
