@@ -8,13 +8,26 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 )
 
+// ProviderKind says how people log in by a provider.
+type ProviderKind string
+
+// The kinds of providers.
+const (
+	ProviderOIDC   ProviderKind = "oidc"   // OpenID Connect
+	ProviderLDAP   ProviderKind = "ldap"   // a directory that takes passwords
+	ProviderCandid ProviderKind = "candid" // macaroons that a Candid server discharges
+	ProviderRBAC   ProviderKind = "rbac"   // macaroons that an RBAC service discharges, which says what people may do, too
+)
+
 // Provider is an identity provider that people log in by. Source: OpenID Connect Core 1.0; names of fields: MAAS 3.8.
 type Provider struct {
 	ID   int64
+	Kind ProviderKind
 	Name string
 	// Vendor is one of ProviderVendors; it changes nothing here.
 	Vendor string
-	// Issuer is the https URL that its tokens carry as iss, to the letter.
+	// Issuer is the https URL that its tokens carry as iss, to the letter; the address of a provider that is not
+	// OpenID Connect's.
 	Issuer   string
 	ClientID string
 	Scopes   string // separated by blanks

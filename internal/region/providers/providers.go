@@ -245,7 +245,7 @@ func (s *Service) Create(ctx context.Context, e Edit) (p metal.Provider, err err
 		if len(list) >= metal.MaxProviders {
 			return fault.New(fault.Exhausted, "There are %d identity providers; delete some first.", len(list))
 		}
-		p = metal.Provider{Vendor: metal.ProviderVendors[0], Created: c.Now()}
+		p = metal.Provider{Kind: metal.ProviderOIDC, Vendor: metal.ProviderVendors[0], Created: c.Now()}
 		if err := e.apply(c, &p); err != nil {
 			return err
 		}
@@ -358,7 +358,7 @@ func (s *Service) usable(ctx context.Context, id int64) (p metal.Provider, clien
 		if p, err = v.Provider(id); err != nil {
 			return err
 		}
-		if !p.Enabled {
+		if !p.Enabled || p.Kind != metal.ProviderOIDC {
 			return authz.NotFound(authz.NounProvider)
 		}
 		sealed, ok, err := v.Secret(secretRef(id))

@@ -8,11 +8,11 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-const providerCols = "id, name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created"
+const providerCols = "id, kind, name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created"
 
 func scanProvider(scan func(...any) error) (p metal.Provider, err error) {
 	var created int64
-	err = scan(&p.ID, &p.Name, &p.Vendor, &p.Issuer, &p.ClientID, &p.Scopes, &p.GroupClaim, &p.CreateUsers, &p.Enabled, &created)
+	err = scan(&p.ID, &p.Kind, &p.Name, &p.Vendor, &p.Issuer, &p.ClientID, &p.Scopes, &p.GroupClaim, &p.CreateUsers, &p.Enabled, &created)
 	p.Created = fromMicros(created)
 	return p, err
 }
@@ -45,8 +45,8 @@ func ProviderTarget(id int64) authz.Target {
 
 // AddProvider inserts a provider with its groups and sets its ID. Kinds: Conflict when name or issuer is taken.
 func (t *Tx) AddProvider(p *metal.Provider) (err error) {
-	p.ID, err = t.insert("INSERT INTO providers (name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		p.Name, p.Vendor, p.Issuer, p.ClientID, p.Scopes, p.GroupClaim, bit(p.CreateUsers), bit(p.Enabled), micros(p.Created))
+	p.ID, err = t.insert("INSERT INTO providers (kind, name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		p.Kind, p.Name, p.Vendor, p.Issuer, p.ClientID, p.Scopes, p.GroupClaim, bit(p.CreateUsers), bit(p.Enabled), micros(p.Created))
 	t.touch(ProviderTarget(p.ID), true)
 	if err != nil {
 		return err
