@@ -1,0 +1,3 @@
+module github.com/juju/webbrowser
+
+go 1.26.0
