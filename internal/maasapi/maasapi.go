@@ -111,7 +111,7 @@ func Find(id string) (*Operation, bool) {
 }
 
 // HandlerInfo documents a resource.
-var HandlerInfo = map[string]string{
+var HandlerInfo = withProviders(map[string]string{
 	"VersionHandler": "Information about this instance's version and abilities.", "AccountHandler": "Manage the current logged-in user.",
 	"UsersHandler": "Manage the user accounts.", "UserHandler": "Manage a user account.", "MaasHandler": "Manage the site's settings.",
 	"MachinesHandler": "Manage the collection of all machines.", "MachineHandler": "Manage an individual machine.",
@@ -127,9 +127,8 @@ var HandlerInfo = map[string]string{
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
 	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
 	"TrailHandler": "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
-	"OidcProvidersHandler": "Manage identity providers.", "OidcProviderHandler": "Manage an identity provider.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
-}
+})
 
 // Description is the describe/ document.
 type Description struct {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -10,8 +11,27 @@ import (
 	"github.com/metalward/metalward/internal/secret"
 )
 
-// bindProviders binds identity providers.
+// bindProviders binds the collections of identity providers, one for each kind: others of another kind are not there.
 func (a *API) bindProviders() map[string]handler {
+	all := map[string]handler{}
+	for _, t := range metal.ProviderTypes {
+		for id, h := range a.bindProviderKind(t) {
+			all[string(t.Kind)+"_"+id] = h
+		}
+	}
+	all["oidc_providers.get_active"] = func(r *request) (any, error) {
+		list, err := a.Providers.Providers(r.ctx, metal.ProviderOIDC)
+		for _, p := range list {
+			if p.Enabled {
+				return a.providerJSON(p), err
+			}
+		}
+		return nil, orElse(err, authz.NotFound(authz.NounProvider))
+	}
+	return all
+}
+
+func (a *API) bindProviderKind(t metal.ProviderType) map[string]handler {
 	on := func(fn func(r *request, id int64) (any, error)) handler {
 		return func(r *request) (any, error) {
 			id, err := r.id("id", authz.NounProvider)
@@ -21,56 +41,60 @@ func (a *API) bindProviders() map[string]handler {
 			return fn(r, id)
 		}
 	}
+	// done answers with a provider that was written: it has a secret if it was given one, or had one.
+	done := func(r *request, p metal.Provider, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		e, err := a.Providers.Written(r.ctx, p)
+		return a.providerJSON(e), err
+	}
 	return map[string]handler{
-		"oidc_providers.list": func(r *request) (any, error) {
-			list, err := a.Providers.Providers(r.ctx)
+		"providers.list": func(r *request) (any, error) {
+			list, err := a.Providers.Providers(r.ctx, t.Kind)
 			return each(list, a.providerJSON), err
 		},
-		"oidc_providers.get_active": func(r *request) (any, error) {
-			list, err := a.Providers.Providers(r.ctx)
-			for _, p := range list {
-				if p.Enabled {
-					return a.providerJSON(p), err
-				}
-			}
-			if err == nil {
-				err = authz.NotFound(authz.NounProvider)
-			}
-			return nil, err
-		},
-		"oidc_providers.create": func(r *request) (any, error) {
-			e, err := a.providerEdit(r)
+		"providers.create": func(r *request) (any, error) {
+			e, err := a.providerEdit(r, t)
 			if err != nil {
 				return nil, err
 			}
-			p, err := a.Providers.Create(r.ctx, e)
-			return a.providerJSON(p), err
+			p, err := a.Providers.Create(r.ctx, t.Kind, e)
+			return done(r, p, err)
 		},
-		"oidc_provider.read": on(func(r *request, id int64) (any, error) {
-			p, err := a.Providers.Provider(r.ctx, id)
+		"provider.read": on(func(r *request, id int64) (any, error) {
+			p, err := a.Providers.Provider(r.ctx, t.Kind, id)
 			return a.providerJSON(p), err
 		}),
-		"oidc_provider.update": on(func(r *request, id int64) (any, error) {
-			e, err := a.providerEdit(r)
+		"provider.update": on(func(r *request, id int64) (any, error) {
+			e, err := a.providerEdit(r, t)
 			if err != nil {
 				return nil, err
 			}
-			p, err := a.Providers.Update(r.ctx, id, e)
-			return a.providerJSON(p), err
+			p, err := a.Providers.Update(r.ctx, t.Kind, id, e)
+			return done(r, p, err)
 		}),
-		"oidc_provider.delete": on(func(r *request, id int64) (any, error) { return nil, a.Providers.Delete(r.ctx, id) }),
-		"oidc_provider.test": on(func(r *request, id int64) (any, error) {
-			t, err := a.Providers.Test(r.ctx, id)
-			return map[string]any{"ok": t.OK, "message": t.Message, "keys": t.Keys, "end_session": t.EndSession, "backchannel_logout": t.BackChannel}, err
+		"provider.delete": on(func(r *request, id int64) (any, error) { return nil, a.Providers.Delete(r.ctx, t.Kind, id) }),
+		"provider.test": on(func(r *request, id int64) (any, error) {
+			report, err := a.Providers.Test(r.ctx, t.Kind, id, r.form.Get("username"))
+			out := map[string]any{"ok": report.OK, "message": report.Message}
+			if t.Kind == metal.ProviderOIDC {
+				maps.Copy(out, map[string]any{"keys": report.Keys, "end_session": report.EndSession, "backchannel_logout": report.BackChannel})
+			}
+			return out, err
 		}),
 	}
 }
 
 // providerEdit reads the fields of a provider. Kinds: Invalid.
-func (a *API) providerEdit(r *request) (e providers.Edit, err error) {
-	e = providers.Edit{Name: r.get("name"), Vendor: r.get("vendor"), Issuer: r.get("issuer_url"), ClientID: r.get("client_id"), Scopes: r.get("scopes"),
-		GroupClaim: r.get("group_claim")}
-	if s := r.get("client_secret"); s != nil {
+func (a *API) providerEdit(r *request, t metal.ProviderType) (e providers.Edit, err error) {
+	e = providers.Edit{Name: r.get("name"), Fields: map[string]string{}}
+	for _, f := range append([]metal.ProviderField{t.Address}, t.Fields...) {
+		if s := r.get(f.Name); s != nil && f.Name != "" {
+			e.Fields[f.Name] = *s
+		}
+	}
+	if s := r.get(t.Secret.Name); s != nil && t.Secret.Name != "" {
 		v := secret.FromString(*s)
 		e.Secret = &v
 	}
@@ -101,26 +125,21 @@ type providerGroupJSON struct {
 	Group string `json:"group"`
 }
 
-type providerObject struct {
-	ID           int64               `json:"id"`
-	Name         string              `json:"name"`
-	IssuerURL    string              `json:"issuer_url"`
-	ClientID     string              `json:"client_id"`
-	ClientSecret setJSON             `json:"client_secret"` // MAAS returns it
-	Enabled      bool                `json:"enabled"`
-	TokenType    string              `json:"token_type"`
-	Vendor       string              `json:"vendor"`
-	RedirectURI  string              `json:"redirect_uri"`
-	Scopes       string              `json:"scopes"`
-	GroupClaim   string              `json:"group_claim"`
-	Groups       []providerGroupJSON `json:"groups"`
-	CreateUsers  bool                `json:"create_users"`
-	LogoutURI    string              `json:"backchannel_logout_uri"`
-	URI          string              `json:"resource_uri"`
-}
-
-func (a *API) providerJSON(p metal.Provider) providerObject {
-	return providerObject{p.ID, p.Name, p.Issuer, p.ClientID, setJSON{true}, p.Enabled, "JWT", p.Vendor, a.Providers.RedirectURI(), p.Scopes, p.GroupClaim,
-		each(p.Groups, func(g metal.ProviderGroup) providerGroupJSON { return providerGroupJSON{g.Value, g.Group} }), p.CreateUsers, a.Providers.LogoutURI(p.ID),
-		uri("/oidc-providers/%d/", p.ID)}
+func (a *API) providerJSON(p providers.Entry) map[string]any {
+	t := p.Type()
+	out := map[string]any{"id": p.ID, "name": p.Name, "enabled": p.Enabled, "create_users": p.CreateUsers, "resource_uri": uri("/"+string(p.Kind)+"-providers/%d/", p.ID),
+		"groups": each(p.Groups, func(g metal.ProviderGroup) providerGroupJSON { return providerGroupJSON{g.Value, g.Group} })}
+	for _, f := range t.Fields {
+		out[f.Name] = p.Options[f.Name]
+	}
+	if t.Address.Name != "" {
+		out[t.Address.Name] = p.Issuer
+	}
+	if t.Secret.Name != "" {
+		out[t.Secret.Name] = setJSON{p.HasSecret} // MAAS returns it
+	}
+	if p.Kind == metal.ProviderOIDC {
+		out["token_type"], out["redirect_uri"], out["backchannel_logout_uri"] = "JWT", a.Providers.RedirectURI(), a.Providers.LogoutURI(p.ID)
+	}
+	return out
 }

@@ -160,7 +160,7 @@ func freeName(v *store.View, l metal.ExternalLogin) (string, error) {
 // joinGroups makes a user's memberships in the groups that a provider is mapped to what the provider says. Other groups
 // are not its business. The last administrator stays one.
 func joinGroups(c *gate.Call, p metal.Provider, u metal.User, says []string) error {
-	if p.GroupClaim == "" {
+	if !p.SyncsGroups() {
 		return nil
 	}
 	in, err := c.Tx().GroupsOf(u.ID)

@@ -15,12 +15,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
-	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
-	"github.com/metalward/metalward/internal/region/gate"
-	"github.com/metalward/metalward/internal/region/store"
 )
 
 // How long what a provider says of itself is believed, a key that it has withdrawn included, and how long one that did not answer is left alone.
@@ -132,40 +129,21 @@ func (s *Service) oauth(p metal.Provider, m metadata, secret string) oauth2.Conf
 	if len(m.AuthMethods) > 0 && !slices.Contains(m.AuthMethods, "client_secret_basic") {
 		style = oauth2.AuthStyleInParams
 	}
-	return oauth2.Config{ClientID: p.ClientID, ClientSecret: secret, RedirectURL: s.RedirectURI(), Scopes: strings.Fields(p.Scopes),
+	return oauth2.Config{ClientID: p.Options["client_id"], ClientSecret: secret, RedirectURL: s.RedirectURI(), Scopes: strings.Fields(p.Options["scopes"]),
 		Endpoint: oauth2.Endpoint{AuthURL: m.Auth, TokenURL: m.Token, AuthStyle: style}}
 }
 
-// Report is what a test of a provider found.
-type Report struct {
-	OK          bool
-	Message     string
-	Keys        int // that we can use
-	EndSession  bool
-	BackChannel bool
-}
-
-// Test asks a provider about itself and for its keys. It leaves an event, for the server makes requests to where the
-// caller says. Kinds: NotFound, Forbidden; what is wrong with the provider is in the report.
-func (s *Service) Test(ctx context.Context, id int64) (r Report, err error) {
-	var p metal.Provider
-	err = s.Gate.Reveal(ctx, authz.ProviderEdit, store.ProviderTarget(id), map[string]string{"change": "tested"}, func(v *gate.Viewing) (err error) {
-		p, err = v.Provider(id)
-		return err
-	})
-	if err != nil {
-		return r, err
-	}
-	s.forget(id)
+// testOIDC asks a provider about itself and for its keys.
+func (s *Service) testOIDC(ctx context.Context, p metal.Provider) (r Report) {
 	m, err := s.fetchMetadata(ctx, p.Issuer)
 	if err != nil {
-		return Report{Message: fault.Message(err)}, nil
+		return Report{Message: fault.Message(err)}
 	}
 	r = Report{EndSession: m.EndSession != "", BackChannel: m.BackChannel}
 	var set jose.JSONWebKeySet
 	if err := s.get(ctx, m.JWKS, &set); err != nil {
 		r.Message = "The provider answers, but its keys cannot be read. " + fault.Message(err)
-		return r, nil
+		return r
 	}
 	for _, k := range set.Keys {
 		if k.Valid() && k.IsPublic() && (k.Use == "" || k.Use == "sig") && (k.Algorithm == "" || slices.Contains(algorithms, k.Algorithm)) {
@@ -174,16 +152,23 @@ func (s *Service) Test(ctx context.Context, id int64) (r Report, err error) {
 	}
 	if r.Keys == 0 {
 		r.Message = "The provider answers, but has no key for RS256 or ES256."
-		return r, nil
+		return r
 	}
-	r.OK, r.Message = true, fmt.Sprintf("The provider answers and has %d keys that can be used.", r.Keys)
-	return r, nil
+	says := func(yes bool, no string) string {
+		if yes {
+			return "yes"
+		}
+		return no
+	}
+	r.OK, r.Message = true, fmt.Sprintf("The provider answers and has %d keys that can be used. Log out there, too: %s. It reports logouts: %s.", r.Keys,
+		says(r.EndSession, "not offered"), says(r.BackChannel, "does not say so"))
+	return r
 }
 
 // EndSessionURL is where a browser ends its session at a provider, too; empty when the provider has no such place.
 // No token goes along: the provider may ask its user. Source: OpenID Connect RP-Initiated Logout 1.0.
 func (s *Service) EndSessionURL(ctx context.Context, id int64) string {
-	p, _, err := s.usable(ctx, id)
+	p, _, err := s.usable(ctx, metal.ProviderOIDC, id)
 	if err != nil {
 		return ""
 	}
@@ -196,7 +181,7 @@ func (s *Service) EndSessionURL(ctx context.Context, id int64) string {
 		return ""
 	}
 	q := u.Query()
-	q.Set("client_id", p.ClientID)
+	q.Set("client_id", p.Options["client_id"])
 	q.Set("post_logout_redirect_uri", s.BaseURL+"/login")
 	u.RawQuery = q.Encode()
 	return u.String()

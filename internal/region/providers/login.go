@@ -45,7 +45,7 @@ func (f flow) derive(what string) string {
 // Begin starts a login, or the linking of an identity to a user (0 for none). It returns where to send the browser, and
 // the cookie for it to keep. Kinds: NotFound, Unavailable.
 func (s *Service) Begin(ctx context.Context, id int64, next string, user int64) (to string, cookie secret.Value, err error) {
-	p, client, err := s.usable(ctx, id)
+	p, client, err := s.usable(ctx, metal.ProviderOIDC, id)
 	if err != nil {
 		return "", cookie, err
 	}
@@ -101,7 +101,7 @@ func (s *Service) Finish(ctx context.Context, cookie secret.Value, q url.Values)
 		return a, s.refuse(ctx, metal.Provider{}, "no login under way", errFlow)
 	}
 	a.User, a.Next = f.User, f.Next
-	p, client, err := s.usable(ctx, f.Provider)
+	p, client, err := s.usable(ctx, metal.ProviderOIDC, f.Provider)
 	if err != nil {
 		return a, err
 	}
@@ -179,7 +179,7 @@ func (s *Service) exchange(ctx context.Context, p metal.Provider, m metadata, pr
 	if !ok {
 		return l, "no ID token", errAnswer
 	}
-	id, err := provider.Verifier(&oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: algorithms, Now: s.Now}).Verify(ctx, raw)
+	id, err := provider.Verifier(&oidc.Config{ClientID: p.Options["client_id"], SupportedSigningAlgs: algorithms, Now: s.Now}).Verify(ctx, raw)
 	if err != nil {
 		return l, err.Error(), errAnswer
 	}
@@ -207,7 +207,7 @@ func readClaims(p metal.Provider, id *oidc.IDToken) (l metal.ExternalLogin, reas
 	if err := id.Claims(&c); err != nil {
 		return l, "unreadable claims", errAnswer
 	}
-	if c.Party != p.ClientID && (c.Party != "" || len(id.Audience) > 1) {
+	if c.Party != p.Options["client_id"] && (c.Party != "" || len(id.Audience) > 1) {
 		return l, "issued to another party", errAnswer
 	}
 	if id.Subject == "" || len(id.Subject) > metal.MaxClaim || metal.Printable(id.Subject, metal.MaxClaim) != id.Subject {
@@ -222,14 +222,14 @@ func readClaims(p metal.Provider, id *oidc.IDToken) (l metal.ExternalLogin, reas
 			l.Email = c.Email
 		}
 	}
-	if p.GroupClaim == "" {
+	if p.Options["group_claim"] == "" {
 		return l, "", nil
 	}
 	var all map[string]json.RawMessage
 	if err := id.Claims(&all); err != nil {
 		return l, "unreadable claims", errAnswer
 	}
-	if l.Groups, err = readGroups(all[p.GroupClaim]); err != nil {
+	if l.Groups, err = readGroups(all[p.Options["group_claim"]]); err != nil {
 		return l, "unreadable groups", errAnswer
 	}
 	return l, "", nil

@@ -27,7 +27,7 @@ var errLogout = fault.New(fault.Invalid, "This is not a logout token for this cl
 // ReadLogout verifies a logout token. Of what it returns, Subject or Session may be empty, not both. Kinds: Invalid,
 // NotFound, Unavailable; Exhausted with RetryAfter.
 func (s *Service) ReadLogout(ctx context.Context, id int64, raw string) (l metal.ExternalLogin, err error) {
-	p, _, err := s.usable(ctx, id)
+	p, _, err := s.usable(ctx, metal.ProviderOIDC, id)
 	if err != nil {
 		return l, err
 	}
@@ -50,7 +50,7 @@ func (s *Service) ReadLogout(ctx context.Context, id int64, raw string) (l metal
 // logout checks a logout token; the reason is empty when it is good. Source: OpenID Connect Back-Channel Logout 1.0
 // section 2.6. exp came late to that standard: iat bounds the life of a token without one.
 func (s *Service) logout(ctx context.Context, p metal.Provider, provider *oidc.Provider, raw string) (l metal.ExternalLogin, reason string) {
-	t, err := provider.Verifier(&oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: algorithms, SkipExpiryCheck: true}).Verify(ctx, raw)
+	t, err := provider.Verifier(&oidc.Config{ClientID: p.Options["client_id"], SupportedSigningAlgs: algorithms, SkipExpiryCheck: true}).Verify(ctx, raw)
 	if err != nil {
 		return l, err.Error()
 	}

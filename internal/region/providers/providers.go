@@ -11,6 +11,7 @@ package providers
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -59,53 +60,95 @@ func (s *Service) RedirectURI() string { return s.BaseURL + CallbackPath }
 
 // LogoutURI is where a provider reports that somebody has logged out there.
 func (s *Service) LogoutURI(id int64) string {
-	return s.BaseURL + "/login/oidc/" + authz.ID(id) + "/logout"
+	return s.BaseURL + metal.Provider{Kind: metal.ProviderOIDC, ID: id}.LoginPath() + "/logout"
 }
 
-func secretRef(id int64) secret.Ref {
-	return secret.Ref("provider/" + authz.ID(id) + "/client_secret")
+// secretRef names the one secret that a provider has: what its type calls it.
+func secretRef(p metal.Provider) secret.Ref {
+	return secret.Ref("provider/" + authz.ID(p.ID) + "/" + p.Type().Secret.Name)
 }
 
-// Providers lists all providers, with their groups.
-func (s *Service) Providers(ctx context.Context) (list []metal.Provider, err error) {
+// Any stands for all kinds of providers.
+const Any metal.ProviderKind = ""
+
+// Entry is a provider as it is shown.
+type Entry struct {
+	metal.Provider
+	HasSecret bool
+}
+
+// find reads a provider of a kind, or of any. Kinds: NotFound, also for one of another kind.
+func find(v *store.View, kind metal.ProviderKind, id int64) (metal.Provider, error) {
+	p, err := v.Provider(id)
+	if err == nil && kind != Any && p.Kind != kind {
+		err = authz.NotFound(authz.NounProvider)
+	}
+	return p, err
+}
+
+func entry(v *store.View, kind metal.ProviderKind, id int64) (e Entry, err error) {
+	if e.Provider, err = find(v, kind, id); err != nil {
+		return e, err
+	}
+	_, e.HasSecret, err = v.Secret(secretRef(e.Provider))
+	return e, err
+}
+
+// Providers lists the providers of a kind, or all, with their groups.
+func (s *Service) Providers(ctx context.Context, kind metal.ProviderKind) (list []Entry, err error) {
 	err = s.Gate.View(ctx, authz.ProviderView, func(v *gate.Viewing) error {
 		rows, err := v.Providers()
 		for _, p := range rows {
-			if p, err = v.Provider(p.ID); err != nil {
+			if kind != Any && p.Kind != kind {
+				continue
+			}
+			e, err := entry(v.View, kind, p.ID)
+			if err != nil {
 				return err
 			}
-			list = append(list, p)
+			list = append(list, e)
 		}
 		return err
 	})
 	return list, err
 }
 
-// Provider returns a provider. Kinds: NotFound.
-func (s *Service) Provider(ctx context.Context, id int64) (p metal.Provider, err error) {
+// Provider returns a provider of a kind, or of any. Kinds: NotFound.
+func (s *Service) Provider(ctx context.Context, kind metal.ProviderKind, id int64) (e Entry, err error) {
 	err = s.Gate.View(ctx, authz.ProviderView, func(v *gate.Viewing) (err error) {
-		p, err = v.Provider(id)
+		e, err = entry(v.View, kind, id)
 		return err
 	})
-	return p, err
+	return e, err
 }
 
-// Enabled lists the providers that people can log in by: what the login page shows to everybody.
-func (s *Service) Enabled(ctx context.Context) (list []metal.Provider, err error) {
+// Written is a provider as it is shown to whoever has just written it.
+func (s *Service) Written(ctx context.Context, p metal.Provider) (e Entry, err error) {
+	err = s.Gate.View(authz.AsSystem(ctx, "providers"), authz.ProviderView, func(v *gate.Viewing) (err error) {
+		e, err = entry(v.View, p.Kind, p.ID)
+		return err
+	})
+	return e, err
+}
+
+// Buttons lists the enabled providers that people leave for: what the login page shows to everybody.
+func (s *Service) Buttons(ctx context.Context) (list []metal.Provider, err error) {
 	err = s.Gate.View(authz.AsSystem(ctx, "login"), authz.ProviderView, func(v *gate.Viewing) error {
 		list, err = v.Providers()
-		list = slices.DeleteFunc(list, func(p metal.Provider) bool { return !p.Enabled })
+		list = slices.DeleteFunc(list, func(p metal.Provider) bool { return !p.Enabled || !p.Type().Redirects })
 		return err
 	})
 	return list, err
 }
 
-// Edit says what to change of a provider; nil leaves a field alone.
+// Edit says what to change of a provider; nil, or no value, leaves a field alone.
 type Edit struct {
-	Name, Vendor, Issuer, ClientID, Scopes, GroupClaim *string
-	Secret                                             *secret.Value
-	CreateUsers, Enabled                               *bool
-	// Groups has a mapping a line: a value of the claim, "=", and the name of a group.
+	Name *string
+	// Fields are the type's own, its address included, by name.
+	Fields               map[string]string
+	Secret               *secret.Value
+	CreateUsers, Enabled *bool
+	// Groups has a mapping a line: what the provider calls a group, "=", and the name of a group here.
 	Groups *string
 }
 
@@ -118,19 +161,14 @@ func set[T any](to *T, from *T) {
 // apply changes a provider as an edit says. Kinds: Invalid.
 func (e Edit) apply(c *gate.Call, p *metal.Provider) (err error) {
 	set(&p.Name, e.Name)
-	set(&p.Issuer, e.Issuer)
-	set(&p.ClientID, e.ClientID)
-	set(&p.Scopes, e.Scopes)
-	set(&p.GroupClaim, e.GroupClaim)
 	set(&p.CreateUsers, e.CreateUsers)
 	set(&p.Enabled, e.Enabled)
-	if p.Scopes = strings.Join(strings.Fields(p.Scopes), " "); p.Scopes == "" {
-		p.Scopes = metal.DefaultScopes
+	address := p.Type().Address.Name
+	if s, ok := e.Fields[address]; ok && address != "" {
+		p.Issuer = s
 	}
-	if e.Vendor != nil {
-		if p.Vendor, err = metal.ParseVendor(*e.Vendor); err != nil {
-			return err
-		}
+	if err := p.Set(e.Fields); err != nil {
+		return err
 	}
 	if e.Groups != nil {
 		if p.Groups, err = parseGroups(c, *e.Groups); err != nil {
@@ -147,7 +185,7 @@ func (e Edit) apply(c *gate.Call, p *metal.Provider) (err error) {
 		case o.Name == p.Name:
 			return fault.Field("name", "A provider with that name already exists.")
 		case o.Issuer == p.Issuer:
-			return fault.Field("issuer_url", "The provider %s has this issuer already.", o.Name)
+			return fault.Field(address, "The provider %s has this address already.", o.Name)
 		}
 	}
 	return err
@@ -201,7 +239,12 @@ func mayHandle(c *gate.Call, p metal.Provider) error {
 
 // describe writes a provider for the trail, without its secret.
 func describe(p metal.Provider) string {
-	b := []string{p.Name, p.Issuer, "client " + p.ClientID, p.Scopes}
+	b := []string{p.Name, p.Type().Title, p.Address()}
+	for _, f := range p.Type().Fields {
+		if text := p.Options[f.Name]; text != "" && !f.Where && !f.Lines {
+			b = append(b, f.Name+" "+text)
+		}
+	}
 	if p.CreateUsers {
 		b = append(b, "creates users")
 	}
@@ -220,20 +263,24 @@ func describe(p metal.Provider) string {
 // maxNoted bounds the mappings that one audit event lists.
 const maxNoted = 20
 
-func (s *Service) putSecret(c *gate.Call, id int64, v secret.Value) error {
-	if v.Empty() || len(v.Reveal()) > 4096 {
-		return fault.Field("client_secret", "Enter the client's secret, of at most 4096 bytes.")
+func (s *Service) putSecret(c *gate.Call, p metal.Provider, v secret.Value) error {
+	name := p.Type().Secret.Name
+	if v.Empty() || len(v.Reveal()) > maxSecret {
+		return fault.Field(name, "Enter the secret, of at most %d bytes.", maxSecret)
 	}
-	sealed, err := s.Keys.Seal(secretRef(id), v)
+	sealed, err := s.Keys.Seal(secretRef(p), v)
 	if err != nil {
 		return err
 	}
-	c.Note("client_secret", "set")
-	return c.Tx().PutSecret(store.ProviderTarget(id), secretRef(id), sealed, c.Now())
+	c.Note(name, "set")
+	return c.Tx().PutSecret(store.ProviderTarget(p.ID), secretRef(p), sealed, c.Now())
 }
 
-// Create adds a provider. Kinds: Invalid, Forbidden, Exhausted.
-func (s *Service) Create(ctx context.Context, e Edit) (p metal.Provider, err error) {
+// maxSecret bounds a provider's secret, in bytes.
+const maxSecret = 4096
+
+// Create adds a provider of a kind. Kinds: Invalid, Forbidden, Exhausted.
+func (s *Service) Create(ctx context.Context, kind metal.ProviderKind, e Edit) (p metal.Provider, err error) {
 	err = s.Gate.Do(ctx, authz.ProviderEdit, func(c *gate.Call) error {
 		if err := c.Require(store.ProviderTarget(0)); err != nil {
 			return err
@@ -245,33 +292,36 @@ func (s *Service) Create(ctx context.Context, e Edit) (p metal.Provider, err err
 		if len(list) >= metal.MaxProviders {
 			return fault.New(fault.Exhausted, "There are %d identity providers; delete some first.", len(list))
 		}
-		p = metal.Provider{Kind: metal.ProviderOIDC, Vendor: metal.ProviderVendors[0], Created: c.Now()}
+		p = metal.Provider{Kind: kind, Created: c.Now()}
+		if p.Type().Address.Name == "" {
+			p.Issuer = string(kind) + ":" + secret.Random(16).RevealString()
+		}
 		if err := e.apply(c, &p); err != nil {
 			return err
 		}
 		if err := mayHandle(c, p); err != nil {
 			return err
 		}
-		if e.Secret == nil {
-			return fault.Field("client_secret", "This field is required.")
+		if e.Secret == nil && p.Type().Secret.Required {
+			return fault.Field(p.Type().Secret.Name, "This field is required.")
 		}
 		c.Note("after", describe(p))
-		if err := c.Tx().AddProvider(&p); err != nil {
+		if err := c.Tx().AddProvider(&p); err != nil || e.Secret == nil {
 			return err
 		}
-		return s.putSecret(c, p.ID, *e.Secret)
+		return s.putSecret(c, p, *e.Secret)
 	})
 	return p, err
 }
 
 // Update changes a provider. Disabling one ends the sessions that began there. Kinds: NotFound, Invalid, Forbidden,
 // Conflict when nobody could administer the site any more, or people are known by the old issuer.
-func (s *Service) Update(ctx context.Context, id int64, e Edit) (p metal.Provider, err error) {
+func (s *Service) Update(ctx context.Context, kind metal.ProviderKind, id int64, e Edit) (p metal.Provider, err error) {
 	err = s.Gate.Do(ctx, authz.ProviderEdit, func(c *gate.Call) error {
 		if err := c.Require(store.ProviderTarget(id)); err != nil {
 			return err
 		}
-		was, err := c.Tx().Provider(id)
+		was, err := find(&c.Tx().View, kind, id)
 		if err != nil {
 			return err
 		}
@@ -285,17 +335,12 @@ func (s *Service) Update(ctx context.Context, id int64, e Edit) (p metal.Provide
 		if err := mayHandle(c, p); err != nil {
 			return err
 		}
-		if p.Issuer != was.Issuer {
-			n, err := c.Tx().CountIdentities(id)
-			if err != nil {
-				return err
-			}
-			if n > 0 {
-				return fault.New(fault.Conflict, "%d users are known by the issuer %s; add another provider for the new one.", n, was.Issuer)
-			}
-			if e.Secret == nil { // it would go to somebody else than who gave it
-				return fault.Field("client_secret", "Enter the secret that belongs to the new issuer.")
-			}
+		if err := mayMove(c, was, p); err != nil {
+			return err
+		}
+		if _, has, err := c.Tx().Secret(secretRef(p)); err != nil || has && e.Secret == nil && !was.SameAddress(p) {
+			// It would go to somebody else than who gave it.
+			return errors2(err, fault.Field(p.Type().Secret.Name, "Enter the secret that belongs to the new address."))
 		}
 		c.Note("before", describe(was))
 		c.Note("after", describe(p))
@@ -303,7 +348,7 @@ func (s *Service) Update(ctx context.Context, id int64, e Edit) (p metal.Provide
 			return err
 		}
 		if e.Secret != nil {
-			if err := s.putSecret(c, id, *e.Secret); err != nil {
+			if err := s.putSecret(c, p, *e.Secret); err != nil {
 				return err
 			}
 		}
@@ -311,6 +356,30 @@ func (s *Service) Update(ctx context.Context, id int64, e Edit) (p metal.Provide
 	})
 	s.forget(id)
 	return p, err
+}
+
+// mayMove refuses to have the people whom a provider knows vouched for by somebody else: who answers there could be
+// anyone of them. A provider that is known by its address cannot get another; one of servers that come and go can, by who
+// could make himself an administrator anyway.
+func mayMove(c *gate.Call, was, p metal.Provider) error {
+	n, err := c.Tx().CountIdentities(p.ID)
+	if err != nil || n == 0 {
+		return err
+	}
+	if p.Issuer != was.Issuer {
+		return fault.New(fault.Conflict, "%d users are known by the address %s; add another provider for the new one.", n, was.Issuer)
+	}
+	if who := c.Principal(); p.Type().Address.Name == "" && !maps.Equal(was.Options, p.Options) && who.Kind == authz.User && !who.Rights.Administrator() {
+		return fault.New(fault.Forbidden, "%d users are known by this provider: only an administrator can change what it asks, and where.", n)
+	}
+	return nil
+}
+
+func errors2(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 // keepReachable refuses a change of a provider after which no administrator could log in.
@@ -327,12 +396,12 @@ func keepReachable(c *gate.Call, was metal.Provider) error {
 
 // Delete removes a provider and whom it knows here: users whom it brought stay, but cannot log in until they are given a
 // password. Kinds: NotFound, Forbidden, Conflict for an enabled one, as MAAS's.
-func (s *Service) Delete(ctx context.Context, id int64) error {
+func (s *Service) Delete(ctx context.Context, kind metal.ProviderKind, id int64) error {
 	err := s.Gate.Do(ctx, authz.ProviderEdit, func(c *gate.Call) error {
 		if err := c.Require(store.ProviderTarget(id)); err != nil {
 			return err
 		}
-		p, err := c.Tx().Provider(id)
+		p, err := find(&c.Tx().View, kind, id)
 		if err != nil {
 			return err
 		}
@@ -343,7 +412,7 @@ func (s *Service) Delete(ctx context.Context, id int64) error {
 			return err
 		}
 		c.Note("before", describe(p))
-		if err := c.Tx().DeleteSecret(store.ProviderTarget(id), secretRef(id)); err != nil {
+		if err := c.Tx().DeleteSecret(store.ProviderTarget(id), secretRef(p)); err != nil {
 			return err
 		}
 		return c.Tx().DeleteProvider(id)
@@ -352,20 +421,25 @@ func (s *Service) Delete(ctx context.Context, id int64) error {
 	return err
 }
 
-// usable reads an enabled provider and the secret of its client. Kinds: NotFound.
-func (s *Service) usable(ctx context.Context, id int64) (p metal.Provider, client secret.Value, err error) {
+// usable reads an enabled provider of a kind and its secret, an empty one if it has none. Kinds: NotFound.
+func (s *Service) usable(ctx context.Context, kind metal.ProviderKind, id int64) (p metal.Provider, hidden secret.Value, err error) {
 	err = s.Gate.View(authz.AsSystem(ctx, "login"), authz.ProviderView, func(v *gate.Viewing) error {
-		if p, err = v.Provider(id); err != nil {
+		if p, err = find(v.View, kind, id); err != nil {
 			return err
 		}
-		if !p.Enabled || p.Kind != metal.ProviderOIDC {
+		if !p.Enabled {
 			return authz.NotFound(authz.NounProvider)
 		}
-		sealed, ok, err := v.Secret(secretRef(id))
-		if err == nil && ok {
-			client, err = s.Keys.Open(secretRef(id), sealed)
-		}
+		hidden, err = s.secretOf(v.View, p)
 		return err
 	})
-	return p, client, err
+	return p, hidden, err
+}
+
+func (s *Service) secretOf(v *store.View, p metal.Provider) (hidden secret.Value, err error) {
+	sealed, ok, err := v.Secret(secretRef(p))
+	if err == nil && ok {
+		hidden, err = s.Keys.Open(secretRef(p), sealed)
+	}
+	return hidden, err
 }

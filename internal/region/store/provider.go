@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -8,13 +9,16 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-const providerCols = "id, kind, name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created"
+const providerCols = "id, kind, name, issuer, options, create_users, enabled, created"
 
 func scanProvider(scan func(...any) error) (p metal.Provider, err error) {
 	var created int64
-	err = scan(&p.ID, &p.Kind, &p.Name, &p.Vendor, &p.Issuer, &p.ClientID, &p.Scopes, &p.GroupClaim, &p.CreateUsers, &p.Enabled, &created)
+	var options string
+	if err = scan(&p.ID, &p.Kind, &p.Name, &p.Issuer, &options, &p.CreateUsers, &p.Enabled, &created); err != nil {
+		return p, err
+	}
 	p.Created = fromMicros(created)
-	return p, err
+	return p, json.Unmarshal([]byte(options), &p.Options)
 }
 
 // Providers lists all identity providers by name, without their groups.
@@ -45,8 +49,12 @@ func ProviderTarget(id int64) authz.Target {
 
 // AddProvider inserts a provider with its groups and sets its ID. Kinds: Conflict when name or issuer is taken.
 func (t *Tx) AddProvider(p *metal.Provider) (err error) {
-	p.ID, err = t.insert("INSERT INTO providers (kind, name, vendor, issuer, client_id, scopes, group_claim, create_users, enabled, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		p.Kind, p.Name, p.Vendor, p.Issuer, p.ClientID, p.Scopes, p.GroupClaim, bit(p.CreateUsers), bit(p.Enabled), micros(p.Created))
+	options, err := json.Marshal(p.Options)
+	if err != nil {
+		return err
+	}
+	p.ID, err = t.insert("INSERT INTO providers (kind, name, issuer, options, create_users, enabled, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		p.Kind, p.Name, p.Issuer, string(options), bit(p.CreateUsers), bit(p.Enabled), micros(p.Created))
 	t.touch(ProviderTarget(p.ID), true)
 	if err != nil {
 		return err
@@ -57,9 +65,16 @@ func (t *Tx) AddProvider(p *metal.Provider) (err error) {
 // PutProvider updates a provider and its groups. Kinds: Conflict when name or issuer is taken.
 func (t *Tx) PutProvider(p metal.Provider) error {
 	t.touch(ProviderTarget(p.ID), false)
-	_, err := t.exec("UPDATE providers SET name = ?, vendor = ?, issuer = ?, client_id = ?, scopes = ?, group_claim = ?, create_users = ?, enabled = ? WHERE id = ?",
-		p.Name, p.Vendor, p.Issuer, p.ClientID, p.Scopes, p.GroupClaim, bit(p.CreateUsers), bit(p.Enabled), p.ID)
+	options, err := json.Marshal(p.Options)
 	if err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE providers SET name = ?, issuer = ?, options = ?, create_users = ?, enabled = ? WHERE id = ?",
+		p.Name, p.Issuer, string(options), bit(p.CreateUsers), bit(p.Enabled), p.ID)
+	if err != nil {
+		return err
+	}
+	if err := t.resyncRBAC(p.ID); err != nil {
 		return err
 	}
 	return t.putProviderGroups(p)
@@ -77,9 +92,12 @@ func (t *Tx) putProviderGroups(p metal.Provider) error {
 	return nil
 }
 
-// DeleteProvider deletes a provider and the identities at it; their users stay.
+// DeleteProvider deletes a provider, the identities at it and the grants that are its word; their users stay.
 func (t *Tx) DeleteProvider(id int64) error {
 	t.touch(ProviderTarget(id), false)
+	if err := t.dropRBACRights(id); err != nil {
+		return err
+	}
 	_, err := t.exec("DELETE FROM providers WHERE id = ?", id)
 	return err
 }
@@ -110,9 +128,10 @@ func (v *View) CountIdentities(providerID int64) (n int, err error) {
 	return n, err
 }
 
-// CountReachable counts the administrators who can still log in: by a password, or by an enabled provider.
+// CountReachable counts the administrators who can still log in: by a password, or by an enabled provider; without those
+// of an RBAC service, as CountAdministrators does.
 func (v *View) CountReachable() (n int, err error) {
-	err = v.row(`SELECT COUNT(*) FROM users u WHERE u.disabled = 0 AND (u.password <> '' OR EXISTS (SELECT 1 FROM external_identities e
+	err = v.row(`SELECT COUNT(*) FROM users u WHERE u.disabled = 0 AND u.rights_from = 0 AND (u.password <> '' OR EXISTS (SELECT 1 FROM external_identities e
 		JOIN providers p ON p.id = e.provider_id WHERE e.user_id = u.id AND p.enabled = 1)) AND ` + isAdmin).Scan(&n)
 	return n, err
 }

@@ -11,7 +11,7 @@ import (
 func testProviders(d *db) {
 	g, jane, bob := metal.Group{Name: "ops"}, d.user("jane", true), d.user("bob", true)
 	d.do(func(t *store.Tx) error { return t.AddGroup(&g) })
-	p := metal.Provider{Kind: metal.ProviderOIDC, Name: "Example", Vendor: "Generic", Issuer: "https://op.example", ClientID: "c", Scopes: "openid", GroupClaim: "groups", CreateUsers: true, Enabled: true, Created: t0,
+	p := metal.Provider{Kind: metal.ProviderOIDC, Name: "Example", Issuer: "https://op.example", Options: map[string]string{"client_id": "c", "scopes": "openid", "group_claim": "groups"}, CreateUsers: true, Enabled: true, Created: t0,
 		Groups: []metal.ProviderGroup{{Value: "a", GroupID: g.ID, Group: "ops"}, {Value: "b", GroupID: g.ID, Group: "ops"}}}
 	d.do(func(t *store.Tx) error { return t.AddProvider(&p) })
 	get := func() metal.Provider {

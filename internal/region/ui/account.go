@@ -51,7 +51,7 @@ func (q *request) accountData() (d accountData, err error) {
 	if d.Identities, d.HasPassword, err = q.ui.Identity.Identities(q.http.Context()); err != nil {
 		return d, err
 	}
-	if d.Providers, err = q.ui.Providers.Enabled(q.http.Context()); err != nil {
+	if d.Providers, err = q.ui.Providers.Buttons(q.http.Context()); err != nil {
 		return d, err
 	}
 	d.Current = metal.Session{Hash: q.cookie().Hash()}.ID()

@@ -94,7 +94,7 @@ func (q *request) loginData(next string) (d loginData, err error) {
 	if d.Needed, err = q.ui.Identity.NeedsFirstAdmin(q.http.Context()); err != nil {
 		return d, err
 	}
-	d.Providers, err = q.ui.Providers.Enabled(q.http.Context())
+	d.Providers, err = q.ui.Providers.Buttons(q.http.Context())
 	return d, err
 }
 

@@ -9,11 +9,11 @@ import (
 	"github.com/metalward/metalward/internal/secret"
 )
 
-// providersData is the page of all identity providers, with the form to add one.
+// providersData is the page of all identity providers, with the form to add one of a kind.
 type providersData struct {
-	Providers   []metal.Provider
-	Provider    metal.Provider // what the form begins with
-	Vendors     []string
+	Providers   []providers.Entry
+	Types       []metal.ProviderType
+	Provider    providers.Entry // what the form begins with
 	RedirectURI string
 }
 
@@ -21,11 +21,22 @@ type providersData struct {
 func (providersData) Mapping() string { return "" }
 
 func (q *request) providersAgain(cause error) error {
-	list, err := q.ui.Providers.Providers(q.http.Context())
+	list, err := q.ui.Providers.Providers(q.http.Context(), providers.Any)
 	if err != nil {
 		return err
 	}
-	d := providersData{list, metal.Provider{Vendor: metal.ProviderVendors[0], Scopes: metal.DefaultScopes}, metal.ProviderVendors, q.ui.Providers.RedirectURI()}
+	kind := metal.ProviderKind(q.http.URL.Query().Get("kind"))
+	if cause != nil {
+		kind = metal.ProviderKind(q.get("kind"))
+	}
+	if _, known := metal.ProviderTypeOf(kind); !known {
+		kind = metal.ProviderTypes[0].Kind
+	}
+	p := metal.Provider{Kind: kind}
+	if err := p.Set(nil); err != nil {
+		return err
+	}
+	d := providersData{list, metal.ProviderTypes, providers.Entry{Provider: p}, q.ui.Providers.RedirectURI()}
 	if cause != nil {
 		return q.again(cause, "providers", "Identity providers", d)
 	}
@@ -35,7 +46,7 @@ func (q *request) providersAgain(cause error) error {
 func (q *request) providers() error { return q.providersAgain(nil) }
 
 // providerEdit reads the form. An empty secret leaves the one that is there alone.
-func (q *request) providerEdit() providers.Edit {
+func (q *request) providerEdit(t metal.ProviderType) providers.Edit {
 	text := func(name string) *string {
 		s := q.get(name)
 		return &s
@@ -44,9 +55,13 @@ func (q *request) providerEdit() providers.Edit {
 		b := q.form.Has(name)
 		return &b
 	}
-	e := providers.Edit{Name: text("name"), Vendor: text("vendor"), Issuer: text("issuer_url"), ClientID: text("client_id"), Scopes: text("scopes"), GroupClaim: text("group_claim"),
-		CreateUsers: yes("create_users"), Enabled: yes("enabled"), Groups: text("groups")}
-	if s := q.get("client_secret"); s != "" {
+	e := providers.Edit{Name: text("name"), Fields: map[string]string{}, CreateUsers: yes("create_users"), Enabled: yes("enabled"), Groups: text("groups")}
+	for _, f := range append([]metal.ProviderField{t.Address}, t.Fields...) {
+		if f.Name != "" {
+			e.Fields[f.Name] = q.get(f.Name)
+		}
+	}
+	if s := q.get(t.Secret.Name); s != "" {
 		v := secret.FromString(s)
 		e.Secret = &v
 	}
@@ -54,7 +69,9 @@ func (q *request) providerEdit() providers.Edit {
 }
 
 func (q *request) createProvider() error {
-	p, err := q.ui.Providers.Create(q.http.Context(), q.providerEdit())
+	kind := metal.ProviderKind(q.get("kind"))
+	t, _ := metal.ProviderTypeOf(kind)
+	p, err := q.ui.Providers.Create(q.http.Context(), kind, q.providerEdit(t))
 	if err != nil {
 		return q.providersAgain(err)
 	}
@@ -63,9 +80,8 @@ func (q *request) createProvider() error {
 
 // providerData is the page of one identity provider.
 type providerData struct {
-	Provider               metal.Provider
-	Vendors                []string
-	RedirectURI, LogoutURI string
+	Provider               providers.Entry
+	RedirectURI, LogoutURI string            // of an OpenID provider
 	Report                 *providers.Report // of a test just made
 }
 
@@ -79,11 +95,14 @@ func (d providerData) Mapping() string {
 }
 
 func (q *request) providerAgain(cause error, report *providers.Report) error {
-	p, err := q.ui.Providers.Provider(q.http.Context(), q.pathID("id"))
+	p, err := q.ui.Providers.Provider(q.http.Context(), providers.Any, q.pathID("id"))
 	if err != nil {
 		return err
 	}
-	d := providerData{p, metal.ProviderVendors, q.ui.Providers.RedirectURI(), q.ui.Providers.LogoutURI(p.ID), report}
+	d := providerData{Provider: p, Report: report}
+	if p.Kind == metal.ProviderOIDC {
+		d.RedirectURI, d.LogoutURI = q.ui.Providers.RedirectURI(), q.ui.Providers.LogoutURI(p.ID)
+	}
 	if cause != nil {
 		return q.again(cause, "provider", "Identity provider "+p.Name, d)
 	}
@@ -93,7 +112,11 @@ func (q *request) providerAgain(cause error, report *providers.Report) error {
 func (q *request) provider() error { return q.providerAgain(nil, nil) }
 
 func (q *request) saveProvider() error {
-	if _, err := q.ui.Providers.Update(q.http.Context(), q.pathID("id"), q.providerEdit()); err != nil {
+	p, err := q.ui.Providers.Provider(q.http.Context(), providers.Any, q.pathID("id"))
+	if err != nil {
+		return err
+	}
+	if _, err := q.ui.Providers.Update(q.http.Context(), p.Kind, p.ID, q.providerEdit(p.Type())); err != nil {
 		return q.providerAgain(err, nil)
 	}
 	return q.redirect("/providers/"+q.http.PathValue("id"), "saved")
@@ -101,7 +124,7 @@ func (q *request) saveProvider() error {
 
 // testProvider answers with what was found instead of a redirect: it is worth nothing a minute later.
 func (q *request) testProvider() error {
-	r, err := q.ui.Providers.Test(q.http.Context(), q.pathID("id"))
+	r, err := q.ui.Providers.Test(q.http.Context(), providers.Any, q.pathID("id"), q.get("username"))
 	if err != nil {
 		return q.providerAgain(err, nil)
 	}
@@ -109,7 +132,7 @@ func (q *request) testProvider() error {
 }
 
 func (q *request) deleteProvider() error {
-	if err := q.ui.Providers.Delete(q.http.Context(), q.pathID("id")); err != nil {
+	if err := q.ui.Providers.Delete(q.http.Context(), providers.Any, q.pathID("id")); err != nil {
 		return q.providerAgain(err, nil)
 	}
 	return q.redirect("/providers", "deleted")

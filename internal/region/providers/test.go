@@ -1,0 +1,40 @@
+package providers
+
+import (
+	"context"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/store"
+)
+
+// Report is what a test of a provider found.
+type Report struct {
+	OK          bool
+	Message     string
+	Keys        int // of an OpenID provider that we can use
+	EndSession  bool
+	BackChannel bool
+}
+
+// Test asks a provider whether it can be used; one that takes passwords is asked for somebody by name, too, if who is
+// not empty. It leaves an event, for the server makes requests to where the caller says. Kinds: NotFound, Forbidden; what
+// is wrong with the provider is in the report.
+func (s *Service) Test(ctx context.Context, kind metal.ProviderKind, id int64, who string) (r Report, err error) {
+	var p metal.Provider
+	err = s.Gate.Reveal(ctx, authz.ProviderEdit, store.ProviderTarget(id), map[string]string{"change": "tested"}, func(v *gate.Viewing) (err error) {
+		p, err = find(v.View, kind, id)
+		return err
+	})
+	if err != nil {
+		return r, err
+	}
+	s.forget(id)
+	switch p.Kind {
+	case metal.ProviderOIDC:
+		return s.testOIDC(ctx, p), nil
+	}
+	return r, fault.New(fault.Internal, "There is no test for this kind of provider.")
+}
