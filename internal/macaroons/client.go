@@ -121,27 +121,30 @@ func (c *Client) Call(ctx context.Context, method, address string, in, out any) 
 	return nil
 }
 
-// explain makes an error of the library one that is safe to show: what a server said is not in it.
+// explain makes an error of the library one that is safe to show: what a server said is not in it. The library hides
+// causes behind its own wrapping, so it is taken off layer by layer.
 func explain(err error) error {
-	cause := err
-	for next := errgo.Cause(cause); next != nil && next != cause; next = errgo.Cause(cause) {
-		cause = next
-	}
-	var refused *httpbakery.DischargeError
-	var interaction *httpbakery.InteractionError
-	var answer *httpbakery.Error
-	switch {
-	case errors.As(cause, &refused), errors.As(cause, &answer):
-		return fault.New(fault.Forbidden, "The discharger refuses.")
-	case errors.As(cause, &interaction):
-		if f, ok := fault.As(interaction.Reason); ok {
-			return f
+	plain := err // the outermost layer that is not the library's
+	for next := err; next != nil; {
+		switch e := next.(type) {
+		case *httpbakery.DischargeError, *httpbakery.Error:
+			return fault.New(fault.Forbidden, "The discharger refuses.")
+		case *httpbakery.InteractionError:
+			return fault.New(fault.Forbidden, "The discharger does not know this way to log in.")
+		case *fault.Error:
+			return e
 		}
-		return fault.New(fault.Forbidden, "The discharger does not know this way to log in.")
-	case errors.Is(cause, context.Canceled):
+		if w, ok := next.(errgo.Wrapper); ok {
+			next = w.Underlying()
+			plain = next
+		} else {
+			next = errors.Unwrap(next)
+		}
+	}
+	if errors.Is(plain, context.Canceled) {
 		return fmt.Errorf("cannot call: %w", context.Canceled)
 	}
-	return fault.New(fault.Unavailable, "%s", egress.Message(cause))
+	return fault.New(fault.Unavailable, "%s", egress.Message(plain))
 }
 
 // line is a text of a server on one line, of bounded length.

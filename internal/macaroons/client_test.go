@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/macaroons/macaroonstest"
@@ -108,6 +109,27 @@ func TestHostileServer(t *testing.T) {
 		err := client.Call(t.Context(), http.MethodGet, s.URL+path, nil, &out)
 		if _, ok := fault.As(err); !ok || strings.Contains(err.Error(), noise) {
 			t.Errorf("%s: got %v, want a fault without the server's words", path, err)
+		}
+	}
+}
+
+// TestUnreachable says why a server cannot be reached.
+func TestUnreachable(t *testing.T) {
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(s.Close)
+	for _, c := range []struct {
+		name, want string
+		client     *http.Client
+	}{
+		{"its certificate", "certificate is not trusted", http.DefaultClient},
+		{"the way out", "not allowed", egress.Config{}.Client()},
+	} {
+		client, err := macaroons.NewClient(c.client, macaroons.Agent{URL: s.URL, Username: "a", Key: macaroons.NewKey()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Call(t.Context(), http.MethodGet, s.URL, nil, nil); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}
 }
