@@ -41,6 +41,7 @@ const (
 	UserEdit            Action = "user.edit"
 	UserLogin           Action = "user.login"
 	UserSignOn          Action = "user.sign_on" // a login by an identity provider
+	UserRights          Action = "user.rights"  // what an RBAC service says that he may do
 	UserLogout          Action = "user.logout"
 	FirstAdmin          Action = "user.first_admin"
 	KeyView             Action = "user.view_keys" // API keys and SSH keys of one's own
@@ -101,9 +102,9 @@ type row struct {
 // What actions on machines want.
 var (
 	see        = reach{any: ViewMachines, free: ViewAvailable, own: ViewAvailable}
-	take       = reach{any: EditMachines, free: DeployMachines, own: DeployMachines}
-	use        = reach{any: EditMachines, own: DeployMachines}
-	administer = reach{any: EditMachines}
+	take       = reach{any: AdministerMachines, free: DeployMachines, own: DeployMachines}
+	use        = reach{any: AdministerMachines, own: DeployMachines}
+	administer = reach{any: AdministerMachines}
 	reveal     = reach{any: ReadSecrets}
 )
 
@@ -131,15 +132,16 @@ var table = map[Action]row{
 	MachinePowerResult:  {system: true, nouns: []Noun{NounMachine}},
 	MachineExpire:       {system: true, nouns: []Noun{NounMachine}},
 	PoolView:            {rule: rulePool, perm: ViewAvailable, system: true},
-	PoolEdit:            {rule: rulePool, perm: EditMachines, nouns: []Noun{NounPool}},
-	PoolCreate:          {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
-	PoolDelete:          {rule: ruleGlobal, perm: EditMachines, nouns: []Noun{NounPool}},
+	PoolEdit:            {rule: rulePool, perm: EditPools, nouns: []Noun{NounPool}},
+	PoolCreate:          {rule: ruleGlobal, perm: EditPools, nouns: []Noun{NounPool}},
+	PoolDelete:          {rule: ruleGlobal, perm: EditPools, nouns: []Noun{NounPool}},
 	ZoneView:            {rule: ruleGlobal, perm: ViewZones, system: true},
 	ZoneEdit:            {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
 	UserView:            {rule: ruleOwnOr, perm: ViewIdentities, system: true},
 	UserEdit:            {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
 	UserLogin:           {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
 	UserSignOn:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}}, // groups: those that the provider says
+	UserRights:          {system: true, nouns: []Noun{NounUser}},
 	UserLogout:          {rule: ruleOwn, nouns: []Noun{NounUser}},
 	FirstAdmin:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}},
 	KeyView:             {rule: ruleOwn},

@@ -10,13 +10,15 @@ import (
 // source: MAAS 3.8, user groups and entitlements. The others are ours and finer.
 type Permission uint8
 
-// The permissions. The first five are held on a pool or on all of them; the rest concern the whole instance.
+// The permissions. The first seven are held on a pool or on all of them; the rest concern the whole instance.
 const (
 	noPermission       Permission = iota
 	ViewAvailable                 // see the machines of nobody, and one's own
 	ViewMachines                  // see every machine
 	DeployMachines                // allocate and deploy free machines, use one's own
-	EditMachines                  // everything with machines, whoever owns them
+	AdministerMachines            // everything with machines, whoever owns them
+	EditPools                     // change pools themselves
+	EditMachines                  // the last two in one
 	ReadSecrets                   // read power parameters
 	ViewGlobalEntities            // the next three that view, in one
 	EditGlobalEntities            // the next three that edit, in one
@@ -59,7 +61,9 @@ var permissionTable = [permissions]struct {
 	ViewAvailable:      {name: "can_view_available_machines", doc: "See free machines and one's own.", pool: true, entitle: true},
 	ViewMachines:       {name: "can_view_machines", doc: "See all machines.", implies: []Permission{ViewAvailable}, pool: true, entitle: true},
 	DeployMachines:     {name: "can_deploy_machines", doc: "Allocate and deploy free machines, use and release one's own.", implies: []Permission{ViewAvailable}, pool: true, entitle: true},
-	EditMachines:       {name: "can_edit_machines", doc: "Do everything with machines, whoever owns them.", implies: []Permission{ViewMachines, DeployMachines}, pool: true, entitle: true},
+	AdministerMachines: {name: "can_administer_machines", doc: "Do everything with machines, whoever owns them.", implies: []Permission{ViewMachines, DeployMachines}, pool: true},
+	EditPools:          {name: "can_edit_pools", doc: "Change a pool's name and description; on all pools, add and delete pools, too.", pool: true},
+	EditMachines:       {name: "can_edit_machines", doc: "Do everything with machines, whoever owns them, and change their pools.", implies: []Permission{AdministerMachines, EditPools}, pool: true, entitle: true},
 	ReadSecrets:        {name: "can_read_secrets", doc: "Read power parameters.", implies: []Permission{ViewMachines}, pool: true},
 	ViewGlobalEntities: {name: "can_view_global_entities", doc: "See networks, zones and DNS.", implies: []Permission{ViewNetworks, ViewZones, ViewDNS}, entitle: true},
 	EditGlobalEntities: {name: "can_edit_global_entities", doc: "Change networks, zones and DNS.", implies: []Permission{ViewGlobalEntities, EditNetworks, EditZones, EditDNS}, entitle: true},

@@ -49,9 +49,11 @@ type User struct {
 	Email    string
 	Admin    bool
 	Disabled bool
-	External bool  // brought by an identity provider, without a password
-	Epoch    int64 // raised to end every session and key check at once
-	Created  time.Time
+	External bool // brought by an identity provider, without a password
+	// RightsFrom is the provider of the kind rbac whose service alone decides what he may do; 0 when people here do.
+	RightsFrom int64
+	Epoch      int64 // raised to end every session and key check at once
+	Created    time.Time
 }
 
 var userRE = regexp.MustCompile(`^[a-z0-9A-Z][a-z0-9A-Z@.+_-]{0,149}$`)

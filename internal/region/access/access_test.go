@@ -328,7 +328,7 @@ func TestMatrixAndExplain(t *testing.T) {
 	for _, r := range list {
 		got = append(got, r.User.Name+": "+r.Set.String())
 	}
-	if want := "alice: can_view_available_machines can_view_machines, root: can_view_available_machines can_view_machines can_deploy_machines can_edit_machines can_read_secrets"; strings.Join(got, ", ") != want {
+	if want := "alice: can_view_available_machines can_view_machines, root: can_view_available_machines can_view_machines can_deploy_machines can_administer_machines can_edit_pools can_edit_machines can_read_secrets"; strings.Join(got, ", ") != want {
 		t.Errorf("got %s, want %s", strings.Join(got, ", "), want)
 	}
 
@@ -346,9 +346,9 @@ func TestMatrixAndExplain(t *testing.T) {
 		because string
 	}{
 		{access.Question{User: "alice", Action: "machine.view", Machine: "node"}, authz.Allow, authz.ViewMachines, "Auditor on pool lab"},
-		{access.Question{User: "alice", Action: "machine.release", Machine: m.SystemID}, authz.Deny, authz.EditMachines, ""},
+		{access.Question{User: "alice", Action: "machine.release", Machine: m.SystemID}, authz.Deny, authz.AdministerMachines, ""},
 		{access.Question{User: "bob", Action: "machine.release", Machine: "node"}, authz.Hide, authz.DeployMachines, ""},
-		{access.Question{User: "root", Action: "machine.release", Machine: "node"}, authz.Allow, authz.EditMachines, "Administrator on all pools"},
+		{access.Question{User: "root", Action: "machine.release", Machine: "node"}, authz.Allow, authz.AdministerMachines, "Administrator on all pools"},
 		{access.Question{User: "bob", Action: "pool.view", Pool: "default"}, authz.Allow, authz.ViewAvailable, "User on pool default"},
 		{access.Question{User: "bob", Action: "pool.view", Pool: "lab"}, authz.Hide, authz.ViewAvailable, ""},
 		{access.Question{User: "bob", Action: "setting.edit"}, authz.Deny, authz.EditConfigurations, ""},

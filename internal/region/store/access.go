@@ -137,6 +137,7 @@ type GrantRow struct {
 	Entitlement     authz.Permission // when there is no role
 	Pool            int64            // or authz.AllPools
 	Set             authz.Set        // what the role or entitlement amounts to
+	Source          int64            // whose word it is: 0 for people's, else a provider of the kind rbac
 	// Names of what the ids refer to; empty for the one that is 0 and for all pools.
 	User, Group, PoolName string
 }
@@ -144,14 +145,14 @@ type GrantRow struct {
 // Grant is what the row gives.
 func (g GrantRow) Grant() authz.Grant { return authz.Grant{Permissions: g.Set, Pool: g.Pool} }
 
-const grantQuery = `SELECT g.id, COALESCE(g.user_id, 0), COALESCE(g.group_id, 0), g.role, g.entitlement, COALESCE(g.pool_id, -1),
+const grantQuery = `SELECT g.id, COALESCE(g.user_id, 0), COALESCE(g.group_id, 0), g.role, g.entitlement, COALESCE(g.pool_id, -1), g.source,
 	COALESCE(r.permissions, ''), COALESCE(u.name, ''), COALESCE(ug.name, ''), COALESCE(p.name, '')
 	FROM grants g LEFT JOIN roles r ON r.name = g.role LEFT JOIN users u ON u.id = g.user_id LEFT JOIN user_groups ug ON ug.id = g.group_id
 	LEFT JOIN pools p ON p.id = g.pool_id`
 
 func scanGrant(scan func(...any) error) (g GrantRow, err error) {
 	var entitlement, permissions string
-	if err = scan(&g.ID, &g.UserID, &g.GroupID, &g.Role, &entitlement, &g.Pool, &permissions, &g.User, &g.Group, &g.PoolName); err != nil {
+	if err = scan(&g.ID, &g.UserID, &g.GroupID, &g.Role, &entitlement, &g.Pool, &g.Source, &permissions, &g.User, &g.Group, &g.PoolName); err != nil {
 		return g, err
 	}
 	g.Set, g.Entitlement, err = granted(g.Role, entitlement, permissions)
@@ -170,23 +171,31 @@ func granted(role, entitlement, permissions string) (authz.Set, authz.Permission
 	if r, ok := authz.FindRole(role); ok {
 		return r.Permissions, 0, nil
 	}
+	if s, ok := authz.FindRBACRole(role); ok {
+		return s, 0, nil
+	}
 	s, err := authz.ParseSet(permissions)
 	return s, 0, err
 }
 
 // GrantQuery selects grants. Zero fields select all.
 type GrantQuery struct {
-	UserID  int64 // given to him, or to a group that he is in
+	UserID  int64 // given to him, or to a group that he is in; only those that count
 	GroupID int64
 	Pool    *int64 // that reach this pool, those on all pools included
 	Role    string
 }
 
+// grantOf is SQL for "grant g counts for a user", whose id it takes three times: it is his or a group's that he is in, and
+// on the word of who decides what he may do.
+const grantOf = `(g.user_id = ? OR g.group_id IN (SELECT group_id FROM group_members WHERE user_id = ?))
+	AND g.source = (SELECT rights_from FROM users WHERE id = ?)`
+
 // Grants lists grants in order of their making.
 func (v *View) Grants(q GrantQuery) ([]GrantRow, error) {
 	where, args := " WHERE 1 = 1", []any{}
 	if q.UserID != 0 {
-		where, args = where+" AND (g.user_id = ? OR g.group_id IN (SELECT group_id FROM group_members WHERE user_id = ?))", append(args, q.UserID, q.UserID)
+		where, args = where+" AND "+grantOf, append(args, q.UserID, q.UserID, q.UserID)
 	}
 	if q.GroupID != 0 {
 		where, args = where+" AND g.group_id = ?", append(args, q.GroupID)
@@ -213,8 +222,7 @@ func (v *View) Rights(userID int64) (*authz.Rights, error) {
 			g.Permissions, _, err = granted(role, entitlement, permissions)
 		}
 		return g, err
-	}, `SELECT g.role, g.entitlement, COALESCE(g.pool_id, -1), COALESCE(r.permissions, '') FROM grants g LEFT JOIN roles r ON r.name = g.role
-		WHERE g.user_id = ? OR g.group_id IN (SELECT group_id FROM group_members WHERE user_id = ?)`, userID, userID)
+	}, `SELECT g.role, g.entitlement, COALESCE(g.pool_id, -1), COALESCE(r.permissions, '') FROM grants g LEFT JOIN roles r ON r.name = g.role WHERE `+grantOf, userID, userID, userID)
 	return authz.NewRights(grants...), err
 }
 
@@ -226,8 +234,8 @@ func (t *Tx) AddGrant(g *GrantRow) (err error) {
 		entitlement = g.Entitlement.String()
 	}
 	null := func(id, none int64) sql.NullInt64 { return sql.NullInt64{Int64: id, Valid: id != none} }
-	g.ID, err = t.insert("INSERT INTO grants (user_id, group_id, role, entitlement, pool_id) VALUES (?, ?, ?, ?, ?)",
-		null(g.UserID, 0), null(g.GroupID, 0), g.Role, entitlement, null(g.Pool, authz.AllPools))
+	g.ID, err = t.insert("INSERT INTO grants (user_id, group_id, role, entitlement, pool_id, source) VALUES (?, ?, ?, ?, ?, ?)",
+		null(g.UserID, 0), null(g.GroupID, 0), g.Role, entitlement, null(g.Pool, authz.AllPools), g.Source)
 	return err
 }
 
@@ -247,11 +255,12 @@ func (g GrantRow) holder() authz.Target {
 }
 
 // isAdmin is SQL for "user u is an administrator": he holds that role on all pools, himself or by a group.
-const isAdmin = `EXISTS (SELECT 1 FROM grants g WHERE g.role = 'Administrator' AND g.pool_id IS NULL
+const isAdmin = `EXISTS (SELECT 1 FROM grants g WHERE g.role = 'Administrator' AND g.pool_id IS NULL AND g.source = u.rights_from
 	AND (g.user_id = u.id OR g.group_id IN (SELECT group_id FROM group_members WHERE user_id = u.id)))`
 
-// CountAdministrators counts the administrators who are not disabled.
+// CountAdministrators counts the administrators who are not disabled, without those of an RBAC service: the site must not
+// be without one whenever it is.
 func (v *View) CountAdministrators() (n int, err error) {
-	err = v.row("SELECT COUNT(*) FROM users u WHERE u.disabled = 0 AND " + isAdmin).Scan(&n)
+	err = v.row("SELECT COUNT(*) FROM users u WHERE u.disabled = 0 AND u.rights_from = 0 AND " + isAdmin).Scan(&n)
 	return n, err
 }

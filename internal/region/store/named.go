@@ -40,21 +40,29 @@ func PoolTarget(id int64) authz.Target { return authz.Target{Noun: authz.NounPoo
 func (t *Tx) AddPool(p *metal.ResourcePool) (err error) {
 	p.ID, err = t.insert("INSERT INTO pools (name, description) VALUES (?, ?)", p.Name, p.Description)
 	t.touch(PoolTarget(p.ID), true)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.queuePool(RBACAdd, p.ID)
 }
 
 // PutPool updates a pool.
 func (t *Tx) PutPool(p metal.ResourcePool) error {
 	t.touch(PoolTarget(p.ID), false)
 	_, err := t.exec("UPDATE pools SET name = ?, description = ? WHERE id = ?", p.Name, p.Description, p.ID)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.queuePool(RBACUpdate, p.ID)
 }
 
 // DeletePool deletes an empty pool. Kinds: Conflict while machines are in it.
 func (t *Tx) DeletePool(id int64) error {
 	t.touch(PoolTarget(id), false)
-	_, err := t.exec("DELETE FROM pools WHERE id = ?", id)
-	return err
+	if _, err := t.exec("DELETE FROM pools WHERE id = ?", id); err != nil {
+		return err
+	}
+	return t.queuePool(RBACRemove, id)
 }
 
 func scanZone(scan func(...any) error) (z metal.Zone, err error) {

@@ -110,7 +110,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 
 // suites is the store's contract, run on each engine.
 var suites = map[string]func(*db){
-	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
+	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "rbac": testRBAC, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
@@ -1138,6 +1138,9 @@ func testTouches(d *db) {
 			_, err := t.DeleteIdentity(u.User, metal.ExternalIdentity{Issuer: "i", Subject: "s"})
 			return err
 		}, func() []string { return []string{user, user} }},
+		{"PutRBACSync", func(t *store.Tx) error { return t.PutRBACSync(prov.ID, store.RBACSync{}) }, func() []string { return nil }},
+		{"DropRBACChanges", func(t *store.Tx) error { return t.DropRBACChanges([]store.RBACChange{{ID: 1}}) }, func() []string { return nil }},
+		{"PutRightsAsked", func(t *store.Tx) error { return t.PutRightsAsked(u.ID, t0) }, func() []string { return nil }},
 		{"DeleteProvider", func(t *store.Tx) error { return t.DeleteProvider(prov.ID) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
 		{"DeleteUser", func(t *store.Tx) error { return t.DeleteUser(newUser.User) }, func() []string { return []string{one(authz.NounUser, authz.ID(newUser.ID)) + " owner n"} }},
 		{"AddGroup", func(t *store.Tx) error { return t.AddGroup(&group) }, func() []string { return []string{one(authz.NounGroup, authz.ID(group.ID)) + " new"} }},

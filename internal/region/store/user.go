@@ -12,11 +12,11 @@ type UserRow struct {
 }
 
 // userCols are read from users u. Whether one is an administrator follows from grants.
-const userCols = "u.id, u.name, u.email, u.password, " + isAdmin + ", u.disabled, u.is_external, u.epoch, u.created"
+const userCols = "u.id, u.name, u.email, u.password, " + isAdmin + ", u.disabled, u.is_external, u.rights_from, u.epoch, u.created"
 
 func scanUser(scan func(...any) error) (u UserRow, err error) {
 	var created int64
-	err = scan(&u.ID, &u.Name, &u.Email, &u.Password, &u.Admin, &u.Disabled, &u.External, &u.Epoch, &created)
+	err = scan(&u.ID, &u.Name, &u.Email, &u.Password, &u.Admin, &u.Disabled, &u.External, &u.RightsFrom, &u.Epoch, &created)
 	u.Created = fromMicros(created)
 	return u, err
 }
@@ -43,13 +43,13 @@ func UserTarget(u metal.User) authz.Target {
 
 // AddUser inserts a user and sets his ID; what he may do comes by groups and grants. Kinds: Conflict when the name is taken.
 func (t *Tx) AddUser(u *UserRow) (err error) {
-	u.ID, err = t.insert("INSERT INTO users (name, email, password, disabled, is_external, epoch, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		u.Name, u.Email, u.Password, bit(u.Disabled), bit(u.External), u.Epoch, micros(u.Created))
+	u.ID, err = t.insert("INSERT INTO users (name, email, password, disabled, is_external, rights_from, epoch, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		u.Name, u.Email, u.Password, bit(u.Disabled), bit(u.External), u.RightsFrom, u.Epoch, micros(u.Created))
 	t.touch(UserTarget(u.User), true)
 	return err
 }
 
-// PutUser updates a user.
+// PutUser updates a user; where his rights come from stays.
 func (t *Tx) PutUser(u UserRow) error {
 	t.touch(UserTarget(u.User), false)
 	_, err := t.exec("UPDATE users SET name = ?, email = ?, password = ?, disabled = ?, is_external = ?, epoch = ? WHERE id = ?",
