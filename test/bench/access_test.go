@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -173,7 +174,7 @@ func benchOracle(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var hidden, absent []float64
+	var hidden, absent, control []float64
 	ask := func(id string) float64 {
 		start := time.Now()
 		if w := oper.call(http.MethodGet, "/machines/"+id+"/", nil); w.status != http.StatusNotFound {
@@ -182,11 +183,17 @@ func benchOracle(b *testing.B) {
 		return float64(time.Since(start))
 	}
 	for range b.N {
-		for _, m := range list {
-			hidden, absent = append(hidden, ask(m.SystemID)), append(absent, ask(metal.NewSystemID()))
+		for _, m := range list { // in any order: who comes second finds warmer caches
+			ids := []string{m.SystemID, metal.NewSystemID(), metal.NewSystemID()}
+			into := []*[]float64{&hidden, &absent, &control}
+			for _, i := range rand.Perm(len(ids)) {
+				*into[i] = append(*into[i], ask(ids[i]))
+			}
 		}
 	}
 	u, z := mannWhitney(hidden, absent)
+	_, noise := mannWhitney(control, absent)
+	b.ReportMetric(noise, "z_of_none_against_none")
 	b.ReportMetric(u, "chance_longer")
 	b.ReportMetric(z, "z")
 	b.ReportMetric(median(hidden)/median(absent), "x_median")

@@ -370,13 +370,15 @@ func one[T any](v *View, noun authz.Noun, scan func(func(...any) error) (T, erro
 	return x, err
 }
 
+var sqliteScans = strings.NewReplacer(" NOT INDEXED", "", " INDEXED BY machines_by_name", "", " INDEXED BY machines_pool", "")
+
 // rebind writes a statement for an engine: "?" as $1, $2 … for PostgreSQL; SQLite keeps "?", as with $n its binding is
-// quadratic. ILIKE is SQLite's LIKE, and only SQLite can be told not to use an index.
+// quadratic. ILIKE is SQLite's LIKE, and only SQLite can be told which index to use.
 func rebind(d dialect, q string) string {
 	if d == sqliteDialect {
 		return strings.ReplaceAll(q, " ILIKE ", " LIKE ")
 	}
-	q = strings.ReplaceAll(q, " NOT INDEXED", "")
+	q = sqliteScans.Replace(q)
 	if !strings.Contains(q, "?") {
 		return q
 	}
