@@ -66,7 +66,7 @@ type ProviderType struct {
 }
 
 // ProviderTypes are the kinds that this site can have. A further one is a row here, and whatever asks it.
-var ProviderTypes = []ProviderType{oidcType}
+var ProviderTypes = []ProviderType{oidcType, candidType}
 
 var oidcType = ProviderType{Kind: ProviderOIDC, Title: "OpenID Connect", Redirects: true,
 	Address: ProviderField{Name: "issuer_url", Label: "Issuer", Doc: "The provider's https address, as its tokens have it, to the letter."},

@@ -31,7 +31,19 @@ var (
 // it says. Kinds: Unauthenticated, Conflict when his name is that of an account of this site, Forbidden when he is
 // unknown and the provider brings no new users.
 func (s *Service) SignOn(ctx context.Context, l metal.ExternalLogin) (cookie secret.Value, err error) {
-	err = s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
+	err = s.arrive(ctx, l, func(ctx context.Context, c *gate.Call, u metal.User) error {
+		if fresh, err := c.Tx().Spend(u, l.State, l.StateEnds, c.Now()); err != nil || !fresh {
+			return errors2(err, errSpent)
+		}
+		cookie = secret.Random(32)
+		return s.addSessionBy(ctx, c, u, cookie, metal.FactorProvider, l)
+	})
+	return cookie, err
+}
+
+// arrive takes over what a provider says of somebody, making him if need be, and goes on with then.
+func (s *Service) arrive(ctx context.Context, l metal.ExternalLogin, then func(context.Context, *gate.Call, metal.User) error) error {
+	err := s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
 		u, _, err := identified(v.View, l)
 		if err == nil { // the trail names him
 			ctx = asUser(ctx, u.User)
@@ -42,9 +54,9 @@ func (s *Service) SignOn(ctx context.Context, l metal.ExternalLogin) (cookie sec
 		return err
 	})
 	if err != nil {
-		return cookie, err
+		return err
 	}
-	err = s.gate.Do(ctx, authz.UserSignOn, func(c *gate.Call) error {
+	return s.gate.Do(ctx, authz.UserSignOn, func(c *gate.Call) error {
 		p, err := provider(c, l)
 		if err != nil {
 			return err
@@ -62,9 +74,6 @@ func (s *Service) SignOn(ctx context.Context, l metal.ExternalLogin) (cookie sec
 		if u.Disabled {
 			return errInactive
 		}
-		if fresh, err := c.Tx().Spend(u.User, l.State, l.StateEnds, c.Now()); err != nil || !fresh {
-			return errors2(err, errSpent)
-		}
 		if u.External && l.Email != "" && l.Email != u.Email {
 			c.Note("email", l.Email)
 			u.Email = l.Email
@@ -79,10 +88,8 @@ func (s *Service) SignOn(ctx context.Context, l metal.ExternalLogin) (cookie sec
 		if err := joinGroups(c, p, u.User, l.Groups); err != nil {
 			return err
 		}
-		cookie = secret.Random(32)
-		return s.addSessionBy(ctx, c, u.User, cookie, metal.FactorProvider, l)
+		return then(ctx, c, u.User)
 	})
-	return cookie, err
 }
 
 // identified finds the user of an identity. Kinds: NotFound.

@@ -16,6 +16,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/secret"
@@ -31,6 +32,7 @@ type flow struct {
 	Next     string
 	Secret   string
 	Ends     time.Time
+	Ways     *macaroons.Ways `json:",omitempty"` // of a login at a provider that discharges macaroons
 }
 
 const flowRef secret.Ref = "login by an identity provider"
@@ -61,13 +63,18 @@ func (s *Service) Begin(ctx context.Context, id int64, next string, user int64) 
 	if err != nil {
 		return "", cookie, err
 	}
-	sealed, err := s.Keys.Seal(flowRef, secret.NewValue(data))
-	if err != nil {
+	if cookie, err = s.sealFlow(data); err != nil {
 		return "", cookie, err
 	}
 	conf := s.oauth(p, m, client.RevealString())
 	to = conf.AuthCodeURL(f.derive("state"), oauth2.S256ChallengeOption(f.derive("verifier")), oidc.Nonce(f.derive("nonce")))
-	return to, secret.FromString(base64.RawURLEncoding.EncodeToString(sealed)), nil
+	return to, cookie, nil
+}
+
+// sealFlow makes the cookie of a flow.
+func (s *Service) sealFlow(data []byte) (secret.Value, error) {
+	sealed, err := s.Keys.Seal(flowRef, secret.NewValue(data))
+	return secret.FromString(base64.RawURLEncoding.EncodeToString(sealed)), err
 }
 
 var (

@@ -20,6 +20,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
@@ -30,10 +31,13 @@ import (
 // Service knows identity providers. Safe for concurrent use.
 type Service struct {
 	Config
-	wrong *throttle.Throttle // answers that did not verify
+	wrong      *throttle.Throttle // answers that did not verify
+	bakery     *macaroons.Bakery
+	describers map[metal.ProviderKind]Describer
 
-	mu    sync.Mutex
-	known map[int64]*known // what providers say of themselves, by id; guarded by mu
+	mu     sync.Mutex
+	known  map[int64]*known      // what providers say of themselves, by id; guarded by mu
+	agents map[int64]agentClient // of providers that are asked as an agent, by id; guarded by mu
 }
 
 // Config is what the service is made of. All fields are required.
@@ -49,7 +53,10 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	return &Service{Config: c, wrong: throttle.New(throttle.Tokens), known: map[int64]*known{}}
+	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{},
+		known: map[int64]*known{}, agents: map[int64]agentClient{}}
+	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
+	return s
 }
 
 // CallbackPath is where providers send browsers back to.
@@ -184,6 +191,8 @@ func (e Edit) apply(c *gate.Call, p *metal.Provider) (err error) {
 		case o.ID == p.ID:
 		case o.Name == p.Name:
 			return fault.Field("name", "A provider with that name already exists.")
+		case p.Enabled && o.Enabled && p.Kind.Macaroons() && o.Kind.Macaroons():
+			return fault.Field("enabled", "%s is enabled; of Candid servers and RBAC services one at a time can be.", o.Name)
 		case o.Issuer == p.Issuer:
 			return fault.Field(address, "The provider %s has this address already.", o.Name)
 		}
@@ -349,6 +358,11 @@ func (s *Service) Update(ctx context.Context, kind metal.ProviderKind, id int64,
 		}
 		if e.Secret != nil {
 			if err := s.putSecret(c, p, *e.Secret); err != nil {
+				return err
+			}
+		}
+		if was.Enabled && !p.Enabled && p.Kind.Macaroons() { // as it ends sessions
+			if err := c.Tx().EndMacaroons(id); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // Report is what a test of a provider found.
@@ -24,8 +25,12 @@ type Report struct {
 // is wrong with the provider is in the report.
 func (s *Service) Test(ctx context.Context, kind metal.ProviderKind, id int64, who string) (r Report, err error) {
 	var p metal.Provider
+	var hidden secret.Value
 	err = s.Gate.Reveal(ctx, authz.ProviderEdit, store.ProviderTarget(id), map[string]string{"change": "tested"}, func(v *gate.Viewing) (err error) {
-		p, err = find(v.View, kind, id)
+		if p, err = find(v.View, kind, id); err != nil {
+			return err
+		}
+		hidden, err = s.secretOf(v.View, p)
 		return err
 	})
 	if err != nil {
@@ -35,6 +40,8 @@ func (s *Service) Test(ctx context.Context, kind metal.ProviderKind, id int64, w
 	switch p.Kind {
 	case metal.ProviderOIDC:
 		return s.testOIDC(ctx, p), nil
+	case metal.ProviderCandid:
+		return s.testMacaroons(ctx, p, hidden, who), nil
 	}
 	return r, fault.New(fault.Internal, "There is no test for this kind of provider.")
 }

@@ -28,6 +28,13 @@ func testProviders(d *db) {
 	d.do(func(t *store.Tx) error { return t.PutProvider(p) })
 	d.same(get(), p)
 
+	// Macaroons are of a generation.
+	for want := range int64(3) {
+		d.same(read(d, func(v *store.View) (int64, error) { return v.MacaroonGeneration(p.ID) }), want)
+		d.do(func(t *store.Tx) error { return t.EndMacaroons(p.ID) })
+	}
+	d.same(read(d, func(v *store.View) (int64, error) { return v.MacaroonGeneration(p.ID + 1) }), int64(0))
+
 	// An identity is one user's, and stays his.
 	id := metal.ExternalIdentity{Issuer: p.Issuer, Subject: "1", ProviderID: p.ID, Provider: p.Name, UserID: jane.ID, Created: t0, LastUsed: t0}
 	d.do(func(t *store.Tx) error { return t.PutIdentity(jane.User, id) })

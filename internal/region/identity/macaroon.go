@@ -1,0 +1,47 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
+)
+
+// Calls of the API that show a discharged macaroon instead of a key: whoever it vouches for acts, while it is good and
+// what the provider said of him is not old.
+
+// vouchedFor is how long what a provider said of somebody is believed; as in MAAS.
+const vouchedFor = time.Hour
+
+// Vouched returns the principal of somebody whom a macaroon vouches for. Kinds: NotFound when the provider has to be
+// asked first, because he is new here or what it said is old: then Admit; Unauthenticated when he may not come.
+func (s *Service) Vouched(ctx context.Context, l metal.ExternalLogin) (p authz.Principal, err error) {
+	err = s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
+		u, id, err := identified(v.View, l)
+		if err != nil {
+			return err
+		}
+		switch now := s.now(); {
+		case u.Disabled:
+			return errInactive
+		case id.ProviderID != l.ProviderID || now.Sub(id.LastUsed) > vouchedFor || id.LastUsed.After(now):
+			return fault.New(fault.NotFound, "The identity provider has to be asked again.")
+		}
+		p, err = Principal(v.View, u.User)
+		return err
+	})
+	return p, err
+}
+
+// Admit takes over what a provider says of somebody whom a macaroon vouches for, as SignOn does, without a session.
+// Kinds: as SignOn.
+func (s *Service) Admit(ctx context.Context, l metal.ExternalLogin) (p authz.Principal, err error) {
+	err = s.arrive(ctx, l, func(_ context.Context, c *gate.Call, u metal.User) (err error) {
+		p, err = Principal(&c.Tx().View, u)
+		return err
+	})
+	return p, err
+}
