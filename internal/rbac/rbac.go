@@ -60,7 +60,7 @@ func NewClient(address string, d Doer) (*Client, error) {
 // SameHost is a http.Client's CheckRedirect that keeps requests, and what is in them, on the host that they were made for.
 func SameHost(r *http.Request, via []*http.Request) error {
 	if r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme || len(via) > 3 {
-		return fault.New(fault.Forbidden, "The RBAC service sends on to another address.")
+		return fault.New(fault.Unavailable, "The RBAC service sends on to another address.")
 	}
 	return nil
 }

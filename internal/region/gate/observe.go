@@ -23,11 +23,13 @@ const (
 	SeenText       Observation = "machine text rendered" // system: derived from what is stored
 	SeenAge        Observation = "old boots dropped"     // system
 	SeenDelivery   Observation = "notification sent"     // system
+	SeenSync       Observation = "RBAC service told"     // system: of pools, which changed through the gate
+	SeenRights     Observation = "rights confirmed"      // system: an RBAC service said again what is granted already
 )
 
 var observers = map[Observation]authz.Kind{
 	SeenController: authz.Rack, SeenLeases: authz.Rack, SeenPower: authz.System, SeenOutput: authz.Machine, SeenSession: authz.System,
-	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System,
+	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System,
 }
 
 // Observe writes an observation. The methods of Tx that observations use touch nothing; a transaction that
