@@ -60,6 +60,18 @@ func describeAll(grants []store.GrantRow) string {
 	return strings.Join(texts, ", ")
 }
 
+// decidedHere refuses to give to a user or take from him what an RBAC service alone decides. Kinds: Conflict.
+func decidedHere(c *gate.Call, name string, provider int64) error {
+	if provider == 0 {
+		return nil
+	}
+	p, err := c.Tx().Provider(provider)
+	if err != nil {
+		return err
+	}
+	return fault.New(fault.Conflict, "What %s may do is decided by the RBAC service %s alone: change it there.", name, p.Name)
+}
+
 // keepAdministrator refuses a change after which nobody could administer the site.
 func keepAdministrator(c *gate.Call) error {
 	n, err := c.Tx().CountAdministrators()
@@ -232,6 +244,9 @@ func (s *Service) AddMember(ctx context.Context, id int64, username string) erro
 			return err
 		}
 		if err := s.handles(c, id); err != nil {
+			return err
+		}
+		if err := decidedHere(c, u.Name, u.RightsFrom); err != nil {
 			return err
 		}
 		c.Note("added", u.Name)

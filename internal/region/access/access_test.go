@@ -377,3 +377,55 @@ func TestMatrixAndExplain(t *testing.T) {
 	_, err = e.s.Explain(e.admin, access.Question{User: "alice", Action: "machine.view", Machine: "nothing"})
 	e.fails(err, fault.NotFound, "Machine")
 }
+
+// TestRBACDecides holds that nobody here gives to or takes from a user whose rights an RBAC service decides, and that what is
+// explained is what counts.
+func TestRBACDecides(t *testing.T) {
+	e := newEnv(t)
+	p := metal.Provider{Kind: metal.ProviderRBAC, Name: "estate", Issuer: "https://rbac.example", Enabled: true}
+	e.ok(e.Gate.Do(e.admin, authz.ProviderEdit, func(c *gate.Call) error {
+		if err := c.Require(store.ProviderTarget(0)); err != nil {
+			return err
+		}
+		return c.Tx().AddProvider(&p)
+	}))
+	u := store.UserRow{User: metal.User{Name: "jane", External: true, RightsFrom: p.ID}}
+	g := store.GrantRow{Role: authz.RBACViewAll.Role(), Pool: e.lab.ID, Source: p.ID}
+	e.ok(e.Gate.Do(authz.AsSystem(e.admin, "test"), authz.UserEdit, func(c *gate.Call) error {
+		if err := c.Require(store.NewUserTarget); err != nil {
+			return err
+		}
+		if err := c.Tx().AddUser(&u); err != nil {
+			return err
+		}
+		g.UserID, g.User = u.ID, u.Name
+		return c.Tx().AddGrant(&g)
+	}))
+	ops, err := e.s.CreateGroup(e.admin, "ops", "")
+	e.ok(err)
+	_, err = e.s.Grant(e.admin, access.NewGrant{Group: "ops", Role: authz.Operator, Pools: []string{"lab"}})
+	e.ok(err)
+	_, err = e.s.Grant(e.admin, access.NewGrant{User: "jane", Role: authz.Operator, AllPools: true})
+	e.fails(err, fault.Conflict, "RBAC service estate")
+	e.fails(e.s.AddMember(e.admin, ops.ID, "jane"), fault.Conflict, "RBAC service estate")
+	e.fails(e.s.Revoke(e.admin, g.ID), fault.Conflict, "RBAC service estate")
+	_, err = e.s.Grant(e.admin, access.NewGrant{Group: "ops", Role: g.Role, AllPools: true})
+	e.fails(err, fault.Invalid, "no role of this name")
+	_, err = e.s.CreateRole(e.admin, g.Role, "", "can_view_machines")
+	e.fails(err, fault.Invalid, "name")
+	_, list, err := e.s.Matrix(e.admin, e.lab.ID)
+	e.ok(err)
+	for _, r := range list {
+		if r.User.Name == "jane" && (len(r.Because) != 1 || r.Set.Has(authz.DeployMachines)) {
+			t.Errorf("got %+v", r)
+		}
+	}
+	a, err := e.s.Explain(e.admin, access.Question{User: "jane", Action: "pool.view", Pool: "lab"})
+	e.ok(err)
+	if a.Decision != authz.Allow || len(a.Because) != 1 || access.Describe(a.Because[0]) != "rbac:view-all on pool lab" {
+		t.Errorf("got %+v", a)
+	}
+	if e.rights("jane").In(e.lab.ID, authz.DeployMachines) {
+		t.Error("the service said view-all, no more")
+	}
+}

@@ -57,6 +57,7 @@ func (s *Service) Matrix(ctx context.Context, poolID int64) (pool metal.Resource
 				}
 				u = row.User
 			}
+			grants = slices.DeleteFunc(grants, func(g store.GrantRow) bool { return g.Source != u.RightsFrom }) // what counts for him
 			r := Reach{User: u, Because: grants}
 			for _, g := range grants {
 				r.Set |= authz.NewRights(g.Grant()).On(poolID)

@@ -115,6 +115,9 @@ func holder(c *gate.Call, user, group string) (g store.GrantRow, t authz.Target,
 		if err != nil {
 			return g, t, fault.Field("user", "There is no user of this name.")
 		}
+		if err := decidedHere(c, u.Name, u.RightsFrom); err != nil {
+			return g, t, err
+		}
 		return store.GrantRow{UserID: u.ID, User: u.Name}, store.UserTarget(u.User), nil
 	}
 	o, err := c.Tx().GroupByName(group)
@@ -184,6 +187,9 @@ func take(c *gate.Call, g store.GrantRow) error {
 		return err
 	}
 	if err := mayHandle(c, g); err != nil {
+		return err
+	}
+	if err := decidedHere(c, g.User, g.Source); err != nil {
 		return err
 	}
 	before, err := heldBy(c, g)
