@@ -204,8 +204,15 @@ func Challenged(h http.Header) {
 // Shown are macaroons with their discharges, as a request shows them.
 type Shown []macaroon.Slice
 
-// FromHeader reads the Macaroons headers of a request, FromCookies its cookies of that name, too. What is no macaroon is
-// none.
+// ID is the id of the first one; empty when there is none.
+func (s Shown) ID() []byte {
+	if len(s) == 0 {
+		return nil
+	}
+	return bytes.Clone(s[0][0].Id())
+}
+
+// FromHeader reads the Macaroons headers of a request. What is no macaroon is none.
 func FromHeader(r *http.Request) Shown { return read(r.Header.Values(httpbakery.MacaroonsHeader)) }
 
 // FromCookies reads a request's cookies whose names begin with "macaroon-".

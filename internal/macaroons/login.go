@@ -135,15 +135,23 @@ func (b *Bakery) Redeem(ctx context.Context, w Ways, code string) (p Proof, err 
 	}
 	c := &Client{bakeryClient(b.client)}
 	if err := c.Call(ctx, http.MethodPost, w.Token, map[string]string{"code": code}, &out); err != nil {
-		if _, refused := errors.AsType[*StatusError](err); refused {
-			return p, fault.New(fault.Forbidden, "The discharger does not know this code.")
-		}
-		return p, err
+		return p, refusal(err, "The discharger does not know this code.")
 	}
 	if out.Token == nil || len(out.Token.Value) == 0 {
 		return p, fault.New(fault.Unavailable, "The discharger answers without a token.")
 	}
 	return *out.Token, nil
+}
+
+// refusal is Forbidden for an answer by which a discharger refuses, and Unavailable for one by which it fails.
+func refusal(err error, message string) error {
+	switch status, ok := errors.AsType[*StatusError](err); {
+	case !ok:
+		return err
+	case status.Status >= http.StatusInternalServerError:
+		return fault.New(fault.Unavailable, "The discharger answers with status %d.", status.Status)
+	}
+	return fault.New(fault.Forbidden, "%s", message)
 }
 
 // ErrPending says that a person has not proved yet who he is.
@@ -161,14 +169,11 @@ func (b *Bakery) Wait(ctx context.Context, w Ways, most time.Duration) (p Proof,
 	}
 	c := &Client{bakeryClient(b.client)}
 	err = c.Call(waiting, http.MethodGet, w.Wait, nil, &out)
-	var status *StatusError
 	switch {
 	case waiting.Err() != nil && ctx.Err() == nil:
 		return p, ErrPending
-	case errors.As(err, &status):
-		return p, fault.New(fault.Forbidden, "The login at the discharger failed.")
 	case err != nil:
-		return p, err
+		return p, refusal(err, "The login at the discharger failed.")
 	}
 	p = Proof{Kind: out.Kind, Value: []byte(out.Token)}
 	if out.Token64 != "" {

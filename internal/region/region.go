@@ -205,7 +205,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, UI: pages, CA: here.Web.PEM(),
+	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(),
 		Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()

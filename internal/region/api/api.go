@@ -226,6 +226,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params []st
 		return nil
 	}
 	ctx, authErr := a.Auth.Authenticate(r, query, form)
+	if byKey := identity.HasCredentials(r); !byKey && (fault.Is(authErr, fault.Unauthenticated) || authErr == nil && authz.From(ctx).Kind == authz.Anonymous) {
+		if vouched, err := a.byMacaroon(ctx, r); err != nil || authz.From(vouched).Kind != authz.Anonymous {
+			ctx, authErr = vouched, err
+		}
+	}
 	if row == nil {
 		if authErr != nil {
 			return authErr
@@ -462,6 +467,9 @@ var statuses = map[fault.Kind]int{
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var no *unauthorized
 	if errors.As(err, &no) {
+		if a.challenge(w, r) {
+			return
+		}
 		w.Header().Set("WWW-Authenticate", `OAuth realm="OAuth"`)
 		a.text(w, http.StatusUnauthorized, "Forbidden")
 		return
@@ -478,6 +486,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
 	if kind == fault.Unauthenticated {
+		if !identity.HasCredentials(r) && a.challenge(w, r) { // a session that has ended
+			return
+		}
 		w.Header().Set("WWW-Authenticate", `OAuth realm="OAuth"`)
 	}
 	if ok && len(f.Fields) > 0 {

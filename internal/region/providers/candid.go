@@ -16,20 +16,28 @@ import (
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/throttle"
 	"github.com/metalward/metalward/internal/secret"
 )
 
 // Candid: who somebody is says a macaroon that it discharged; which groups he is in it tells this site's agent. An RBAC
 // service discharges in the same way and is asked by its own package. Source: Candid v1.12.0, docs/API.
 
-// MacaroonCallbackPath is where Candid sends browsers back to.
-const MacaroonCallbackPath = "/login/candid/callback"
+// MacaroonCallbackPath is where Candid sends browsers back to, and an RBAC service's.
+const MacaroonCallbackPath = "/login/macaroon/callback"
 
 // waitAtMost is how long a request waits for somebody who has just logged in at Candid.
 const waitAtMost = 5 * time.Second
 
 // maxFlowCookie bounds the cookie of a login: browsers drop what has more than 4096 bytes.
 const maxFlowCookie = 3800
+
+// begins is how often logins may be begun, which strangers make this site ask Candid for.
+var begins = throttle.Policy{
+	Subject: throttle.Limits{Free: 20, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
+	Address: throttle.Limits{Free: 20, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
+	Block:   throttle.Limits{Free: 200, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
+}
 
 var errDischarge = fault.New(fault.Unauthenticated, "What the identity provider answered could not be verified. Begin again; an administrator finds the reason in the audit trail.")
 
@@ -87,7 +95,7 @@ func (s *Service) ExternalAuth(ctx context.Context) (string, error) {
 	if fault.Is(err, fault.NotFound) {
 		return "", nil
 	}
-	return v.Issuer, err
+	return v.d.Location, err
 }
 
 // Challenge is the body of a 401 that tells a client of a version of the bakery protocol how to log in. Kinds: NotFound
@@ -111,13 +119,17 @@ func (s *Service) Discharged(ctx context.Context, shown macaroons.Shown) (l meta
 	if err != nil {
 		return l, err
 	}
-	source, now := authz.OriginFrom(ctx).Source, s.Now()
-	if wait := s.wrong.Wait("login", source, now); wait > 0 {
+	// Counted by macaroon: what has expired is shown once more by everybody behind an address.
+	source, now, name := authz.OriginFrom(ctx).Source, s.Now(), "macaroon "+string(shown.ID())
+	if wait := s.wrong.Wait(name, source, now); wait > 0 {
 		return l, &fault.Error{Kind: fault.Exhausted, Message: errTooMany, RetryAfter: wait}
 	}
 	in, err := s.bakery.Verify(ctx, v.d, shown)
 	if err != nil {
-		s.wrong.Fail("login", source, now)
+		if len(shown) == 0 {
+			return l, errDischarge
+		}
+		s.wrong.Fail(name, source, now)
 		return l, s.refuse(ctx, v.Provider, "macaroon: "+fault.Message(err), errDischarge)
 	}
 	return v.login(in), nil
@@ -129,7 +141,7 @@ func (v vouching) login(in macaroons.Login) metal.ExternalLogin {
 		State: secret.NewValue(append([]byte("macaroon "), in.ID...)).Hash(), StateEnds: in.Expires}
 }
 
-// Described adds what the provider says of somebody whom it vouched for. Kinds: Unauthenticated when it does not know him
+// Described adds what the provider says of somebody whom it vouched for. Kinds: Forbidden when it does not know him
 // or does not let him in, Unavailable when it cannot be asked: then nobody is let in.
 func (s *Service) Described(ctx context.Context, l metal.ExternalLogin) (metal.ExternalLogin, error) {
 	v, err := s.vouching(ctx, l.ProviderID)
@@ -139,7 +151,7 @@ func (s *Service) Described(ctx context.Context, l metal.ExternalLogin) (metal.E
 	said, err := s.about(ctx, v, l.Subject)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return l, s.refuse(ctx, v.Provider, "the provider does not let in "+l.Subject, fault.New(fault.Unauthenticated, "%s does not let you in.", v.Name))
+		return l, s.refuse(ctx, v.Provider, "the provider does not let in "+l.Subject, fault.New(fault.Forbidden, "%s does not let you in.", v.Name))
 	case err != nil:
 		return l, s.refuse(ctx, v.Provider, "not described: "+fault.Message(err), fault.New(fault.Unavailable, "%s cannot be asked about you. Try again later.", v.Name))
 	}
@@ -252,6 +264,9 @@ func (s *Service) testMacaroons(ctx context.Context, p metal.Provider, key secre
 	return r
 }
 
+// MacaroonRedirectURI is what Candid has to trust as an address to return to.
+func (s *Service) MacaroonRedirectURI() string { return s.BaseURL + MacaroonCallbackPath }
+
 // BeginVisit starts a login of a browser at a provider that discharges. It returns where to send it, the cookie for it
 // to keep, and whether it comes back by itself. Kinds: NotFound, Unavailable.
 func (s *Service) BeginVisit(ctx context.Context, id int64, next string) (to string, cookie secret.Value, returns bool, err error) {
@@ -259,6 +274,11 @@ func (s *Service) BeginVisit(ctx context.Context, id int64, next string) (to str
 	if err != nil {
 		return "", cookie, false, err
 	}
+	source, now := authz.OriginFrom(ctx).Source, s.Now()
+	if wait := s.begun.Wait("", source, now); wait > 0 {
+		return "", cookie, false, &fault.Error{Kind: fault.Exhausted, Message: "Too many logins were begun from here; wait a moment and try again.", RetryAfter: wait}
+	}
+	s.begun.Fail("", source, now)
 	ways, err := s.bakery.Begin(ctx, v.d)
 	if err != nil {
 		return "", cookie, false, s.refuse(ctx, v.Provider, "begin: "+fault.Message(err), fault.New(fault.Unavailable, "The identity provider cannot be used. %s", fault.Message(err)))
@@ -270,9 +290,9 @@ func (s *Service) BeginVisit(ctx context.Context, id int64, next string) (to str
 	returns = ways.Login != "" && v.Options["return"] == "yes" || ways.Visit == ""
 	if returns {
 		f.Ways = &macaroons.Ways{Token: ways.Token}
-		to = ways.LoginURL(s.BaseURL+MacaroonCallbackPath, f.derive("state"))
+		to = ways.LoginURL(s.MacaroonRedirectURI(), f.derive("state"))
 	} else {
-		f.Ways = &macaroons.Ways{Wait: ways.Wait}
+		f.Ways = &macaroons.Ways{Visit: ways.Visit, Wait: ways.Wait}
 		to = ways.Visit
 	}
 	data, err := json.Marshal(f)
@@ -294,7 +314,7 @@ func (s *Service) FinishVisit(ctx context.Context, cookie secret.Value, q url.Va
 	if err != nil || f.Ways == nil {
 		return a, s.refuse(ctx, metal.Provider{}, "no login under way", errFlow)
 	}
-	a.Next = f.Next
+	a.Next, a.Visit = f.Next, f.Ways.Visit
 	v, err := s.vouching(ctx, f.Provider)
 	if err != nil {
 		return a, err

@@ -87,8 +87,9 @@ var (
 // Answer is a login that came back.
 type Answer struct {
 	metal.ExternalLogin
-	User int64 // who links it; 0 for a login
-	Next string
+	User  int64 // who links it; 0 for a login
+	Next  string
+	Visit string // where the login goes on, of one that has not ended
 }
 
 // refuse records a login that failed, and returns why. The reason holds nothing of tokens.

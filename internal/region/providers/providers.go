@@ -32,6 +32,7 @@ import (
 type Service struct {
 	Config
 	wrong      *throttle.Throttle // answers that did not verify
+	begun      *throttle.Throttle // logins at providers that discharge
 	bakery     *macaroons.Bakery
 	describers map[metal.ProviderKind]Describer
 
@@ -53,7 +54,7 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{},
+	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{},
 		known: map[int64]*known{}, agents: map[int64]agentClient{}}
 	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
 	return s

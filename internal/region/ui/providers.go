@@ -81,7 +81,7 @@ func (q *request) createProvider() error {
 // providerData is the page of one identity provider.
 type providerData struct {
 	Provider               providers.Entry
-	RedirectURI, LogoutURI string            // of an OpenID provider
+	RedirectURI, LogoutURI string            // where a provider sends browsers; LogoutURI of an OpenID provider
 	Report                 *providers.Report // of a test just made
 }
 
@@ -100,8 +100,11 @@ func (q *request) providerAgain(cause error, report *providers.Report) error {
 		return err
 	}
 	d := providerData{Provider: p, Report: report}
-	if p.Kind == metal.ProviderOIDC {
+	switch {
+	case p.Kind == metal.ProviderOIDC:
 		d.RedirectURI, d.LogoutURI = q.ui.Providers.RedirectURI(), q.ui.Providers.LogoutURI(p.ID)
+	case p.Kind.Macaroons():
+		d.RedirectURI = q.ui.Providers.MacaroonRedirectURI()
 	}
 	if cause != nil {
 		return q.again(cause, "provider", "Identity provider "+p.Name, d)

@@ -30,6 +30,10 @@ var routes = []row{
 	{Method: http.MethodGet, Pattern: "/login/oidc/{id}", Action: authz.UserSignOn, handle: (*request).beginSignOn},
 	{Method: http.MethodGet, Pattern: "/login/oidc/callback", Action: authz.UserSignOn, handle: (*request).endSignOn},
 	{Method: http.MethodPost, Pattern: "/login/oidc/{id}/logout", Action: authz.UserSignOn, handle: (*request).signOff},
+	{Method: http.MethodGet, Pattern: "/login/candid/{id}", Action: authz.UserSignOn, handle: (*request).beginVisit},
+	{Method: http.MethodGet, Pattern: "/login/rbac/{id}", Action: authz.UserSignOn, handle: (*request).beginVisit},
+	{Method: http.MethodGet, Pattern: "/login/macaroon/callback", Action: authz.UserSignOn, handle: (*request).endVisit},
+	{Method: http.MethodPost, Pattern: "/login/macaroon/visited", Action: authz.UserSignOn, handle: (*request).endVisit},
 	// Set-up of a second factor, with a session or in the middle of a login.
 	{Method: http.MethodPost, Pattern: "/factors/totp", Action: authz.UserLogin, handle: (*request).beginTOTP},
 	{Method: http.MethodPost, Pattern: "/factors/totp/confirm", Action: authz.UserLogin, handle: (*request).confirmTOTP},

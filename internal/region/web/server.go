@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,7 @@ type Server struct {
 	Auth        *Auth
 	Certificate *Certificate
 	API         http.Handler // below /MAAS/api/2.0
+	Accounts    http.Handler // the logins of MAAS's clients
 	UI          http.Handler // everything else
 	CA          []byte       // PEM, offered to those who verify its fingerprint
 	// Trusted are the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
@@ -109,6 +111,9 @@ func (s *Server) Handler() http.Handler {
 		plain(w, http.StatusGone, "The 1.0 API is no longer available.")
 	})
 	mux.HandleFunc("POST /MAAS/accounts/authenticate/", s.authenticate)
+	for _, path := range []string{"GET /MAAS/accounts/login/{$}", "GET /MAAS/accounts/discharge-request/{$}"} {
+		mux.Handle(path, s.Accounts)
+	}
 	mux.HandleFunc("/MAAS/", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/MAAS/" && r.Method == http.MethodGet {
 			http.Redirect(w, r, "/", http.StatusFound)
@@ -238,7 +243,7 @@ func (s *Server) Plain(full http.Handler) http.Handler {
 			return
 		}
 		_, cookie := r.Cookie(CookieName)
-		exposed := identity.HasCredentials(r) || r.Header.Get("Authorization") != "" || cookie == nil
+		exposed := identity.HasCredentials(r) || r.Header.Get("Authorization") != "" || cookie == nil || hasMacaroon(r)
 		if exposed || r.Method != http.MethodGet && r.Method != http.MethodHead {
 			if exposed {
 				s.Gate.Security(r.Context(), "key_exposed", map[string]string{"path": metal.Printable(loggable(r.URL.Path), 200),
@@ -250,6 +255,11 @@ func (s *Server) Plain(full http.Handler) http.Handler {
 		target := s.BaseURL + (&url.URL{Path: r.URL.Path, RawQuery: r.URL.RawQuery}).RequestURI()
 		http.Redirect(w, r, target, http.StatusMovedPermanently)
 	}), false)
+}
+
+// hasMacaroon reports whether a request carries what may be a discharged macaroon.
+func hasMacaroon(r *http.Request) bool {
+	return r.Header.Get("Macaroons") != "" || slices.ContainsFunc(r.Cookies(), func(c *http.Cookie) bool { return strings.HasPrefix(c.Name, "macaroon-") })
 }
 
 // Serve serves a handler on a listener until the context ends, then lets what is under way finish.
