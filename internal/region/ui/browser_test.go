@@ -10,19 +10,15 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/browsertest"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
@@ -41,55 +37,6 @@ func (e *env) listen() string {
 	return srv.URL
 }
 
-// browser starts a headless browser and collects what pages complain about: violations of the policy, errors
-// of scripts.
-func browser(t *testing.T, extra ...chromedp.ExecAllocatorOption) (context.Context, func() []string) {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("no browser (Debian package chromium): the pages are tested without one in the other tests")
-	}
-	opts := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.IgnoreCertErrors, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true), chromedp.WindowSize(1400, 1000))
-	if os.Getuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox) // its sandbox refuses to run as root, as in CI
-	}
-	alloc, stop := chromedp.NewExecAllocator(t.Context(), append(opts, extra...)...)
-	var mu sync.Mutex
-	var complaints []string
-	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithListener(func(ev any) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch ev := ev.(type) {
-		case *cdplog.EventEntryAdded:
-			complaints = append(complaints, fmt.Sprintf("%s: %s (%s)", ev.Entry.Level, ev.Entry.Text, ev.Entry.URL))
-		case *runtime.EventConsoleAPICalled:
-			for _, a := range ev.Args {
-				complaints = append(complaints, "console: "+string(a.Value)+a.Description)
-			}
-		case *runtime.EventExceptionThrown:
-			complaints = append(complaints, "exception: "+ev.ExceptionDetails.Text)
-		}
-	}))
-	t.Cleanup(func() { cancel(); stop() })
-	if err := chromedp.Do(ctx); err != nil { // starts it: a time limit from here on stops a test, not the browser
-		t.Fatal(err)
-	}
-	ctx, end := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(end)
-	return ctx, func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(complaints)
-	}
-}
-
 func logIn(base, name, password string) chromedp.Action[chromedp.Void] {
 	return chromedp.Steps(chromedp.Navigate(base+"/login"), chromedp.SendKeys("#f-username", name), chromedp.SendKeys("#f-password", password),
 		chromedp.Click("form button.main"), chromedp.WaitVisible("#machine-list"))
@@ -98,7 +45,7 @@ func logIn(base, name, password string) chromedp.Action[chromedp.Void] {
 // TestBrowser walks through the pages as a person does: log in, add a machine, watch it change, upload an image.
 func TestBrowser(t *testing.T) {
 	e := newEnv(t)
-	ctx, complaints := browser(t)
+	ctx, complaints := browsertest.Start(t)
 	base := e.listen()
 	image := []byte(strings.Repeat("not a real disk image ", 300000)) // 6.6 MB: more than one piece
 	sum := sha256.Sum256(image)
@@ -165,7 +112,7 @@ func TestScreens(t *testing.T) {
 	}
 	e := newEnv(t)
 	id := e.sample()
-	ctx, _ := browser(t)
+	ctx, _ := browsertest.Start(t)
 	base := e.listen()
 	if err := chromedp.Do(ctx, shot("login", base+"/login"), logIn(base, "root", adminPassword)); err != nil {
 		t.Fatal(err)

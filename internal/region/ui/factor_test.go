@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/metalward/metalward/internal/browsertest"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -144,7 +145,7 @@ func TestPasskey(t *testing.T) {
 		t.Fatal(err)
 	}
 	const site = "https://region.example:5443" // passkeys belong to names
-	ctx, complaints := browser(t, chromedp.Flag("host-resolver-rules", "MAP region.example:5443 "+u.Host))
+	ctx, complaints := browsertest.Start(t, chromedp.Flag("host-resolver-rules", "MAP region.example:5443 "+u.Host))
 	fail := func(what string, err error) {
 		t.Helper()
 		if err != nil {
