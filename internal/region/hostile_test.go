@@ -2,9 +2,13 @@ package region
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
 
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/metal"
@@ -73,6 +77,118 @@ func TestHostileParameters(t *testing.T) {
 	}
 	if calls < 3000 || kept > calls/20 {
 		t.Errorf("%d calls, %d of them kept out", calls, kept)
+	}
+	if users := c.list("admin", "/users/"); len(users) < len(people) {
+		t.Errorf("got %d users afterwards", len(users))
+	}
+}
+
+// form is one that a page has, with what its fields begin with.
+type form struct {
+	method, action string
+	names          []string
+	values         url.Values
+}
+
+// forms reads the forms of a page.
+func forms(t *testing.T, page string) (out []form) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	attr := func(n *html.Node, name string) string {
+		for _, a := range n.Attr {
+			if a.Key == name {
+				return a.Val
+			}
+		}
+		return ""
+	}
+	for n := range doc.Descendants() {
+		if n.Type != html.ElementNode || n.Data != "form" {
+			continue
+		}
+		f := form{method: strings.ToUpper(attr(n, "method")), action: attr(n, "action"), values: url.Values{}}
+		actions := []string{f.action}
+		for in := range n.Descendants() {
+			switch name := attr(in, "name"); {
+			case in.Type != html.ElementNode:
+			case attr(in, "formaction") != "":
+				actions = append(actions, attr(in, "formaction"))
+			case name != "" && !f.values.Has(name):
+				f.names = append(f.names, name)
+				f.values.Set(name, attr(in, "value"))
+			}
+		}
+		for _, a := range actions {
+			f.action = a
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// TestHostileForms crawls the pages as administrator, and sends what scanners send in each field of each form that it
+// finds: nothing breaks inside, nothing comes back as markup or in a header, and nobody is sent to another site.
+func TestHostileForms(t *testing.T) {
+	c := newCompany(t)
+	m := c.machine(c.lab, "", metal.Ready)
+	found := map[string]form{}
+	c.crawl("admin", func(where, page string) {
+		for _, f := range forms(t, page) {
+			if f.action == "" {
+				f.action = strings.TrimSuffix(where, " as admin")
+			}
+			found[f.method+" "+f.action] = f
+		}
+	})
+	sent, kept := 0, 0
+	for _, f := range found {
+		if f.action == "/logout" || f.action == "/machines/"+m.SystemID+"/delete" {
+			continue
+		}
+		for _, name := range f.names {
+			for _, v := range hostile {
+				fields := url.Values{}
+				for _, n := range f.names {
+					fields[n] = slices.Clone(f.values[n])
+				}
+				fields.Set(name, v)
+				target, body := f.action, fields.Encode()
+				if f.method != http.MethodPost {
+					path, _, _ := strings.Cut(target, "?")
+					target, body = path+"?"+body, ""
+				}
+				req := httptest.NewRequest(f.method, "https://localhost"+target, strings.NewReader(body))
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				c.sign(req, "admin")
+				rec := httptest.NewRecorder()
+				c.handler.ServeHTTP(rec, req)
+				sent++
+				what := f.method + " " + f.action + " " + name
+				switch {
+				case rec.Code == http.StatusTooManyRequests || rec.Code == http.StatusForbidden || rec.Code == http.StatusUnauthorized:
+					kept++
+				case rec.Code >= 500 && rec.Code != http.StatusServiceUnavailable:
+					t.Errorf("%s %.60q: got %d %.200s", what, v, rec.Code, rec.Body)
+				}
+				if strings.Contains(rec.Body.String(), "<script>alert(1)") {
+					t.Errorf("%s comes back as markup", what)
+				}
+				if to := rec.Header().Get("Location"); to != "" && (!strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n")) {
+					t.Errorf("%s %.60q leads to %q", what, v, to)
+				}
+				for _, cookie := range rec.Header().Values("Set-Cookie") {
+					if !strings.HasPrefix(cookie, "__Host-") {
+						t.Errorf("%s sets %q", what, cookie)
+					}
+				}
+			}
+		}
+	}
+	if len(found) < 30 || sent < 1000 || kept > sent/10 {
+		t.Errorf("%d forms, sent %d times, of which %d were kept out", len(found), sent, kept)
 	}
 	if users := c.list("admin", "/users/"); len(users) < len(people) {
 		t.Errorf("got %d users afterwards", len(users))
