@@ -5,7 +5,7 @@ set -eu
 
 declare -A packages=(
   [run]="zstd cpio kmod"
-  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy"
+  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd"
   [e2e]="qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 ipmitool openipmi openssh-client tcpdump dnsmasq-base zstd cpio kmod mtools dosfstools fdisk e2fsprogs mmdebstrap arch-test"
 )
 # A program of each package that is not there under the package's own name.
@@ -40,6 +40,12 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "Installing: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
+  # Tests start their own servers: slapd's package would start one for the host.
+  if [[ " ${missing[*]} " == *" slapd "* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod 755 /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
   apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=420 "${missing[@]}" >/dev/null
   exit 0
 fi

@@ -58,6 +58,8 @@ type ProviderType struct {
 	Redirects bool
 	// Rechecks: whom it brought is asked about while his sessions and keys are in use.
 	Rechecks bool
+	// Decides: it alone says what its people may do here; groups give them nothing.
+	Decides bool
 	// Address describes Provider.Issuer, an https URL. Without a name the issuer is made at random.
 	Address ProviderField
 	Secret  ProviderField
@@ -66,7 +68,7 @@ type ProviderType struct {
 }
 
 // ProviderTypes are the kinds that this site can have. A further one is a row here, and whatever asks it.
-var ProviderTypes = []ProviderType{oidcType, candidType}
+var ProviderTypes = []ProviderType{oidcType, ldapType, candidType}
 
 var oidcType = ProviderType{Kind: ProviderOIDC, Title: "OpenID Connect", Redirects: true,
 	Address: ProviderField{Name: "issuer_url", Label: "Issuer", Doc: "The provider's https address, as its tokens have it, to the letter."},
@@ -84,6 +86,23 @@ var oidcType = ProviderType{Kind: ProviderOIDC, Title: "OpenID Connect", Redirec
 			bad.Add("group_claim", "Name the claim that lists the groups.")
 		}
 	}}
+
+// ldapType's options are checked where they are used, in region/directory. The last four defaults are those of OpenLDAP;
+// docs/howto/ldap.md has Active Directory's.
+var ldapType = ProviderType{Kind: ProviderLDAP, Title: "LDAP directory", Rechecks: true,
+	Secret: ProviderField{Name: "bind_password", Label: "Password of the account", Doc: "The password of the account that searches. It is sealed, and never shown again."},
+	Fields: []ProviderField{
+		{Name: "servers", Label: "Servers", Required: true, Lines: true, Max: 2048, Where: true, Doc: "Addresses such as ldaps://ldap.example.org, a line each; the first that answers is asked."},
+		{Name: "ca", Label: "Certificate authority", Lines: true, Max: 32 << 10, Where: true, Doc: "Certificates in PEM form that the servers' have to come from. Empty: those that this host trusts."},
+		{Name: "bind_dn", Label: "Account that searches", Max: 1024, Doc: "Its distinguished name. Empty: the directory lets everybody search."},
+		{Name: "base_dn", Label: "Search below", Required: true, Max: 1024, Doc: "Distinguished name, such as ou=people,dc=example,dc=org."},
+		{Name: "user_filter", Label: "Filter for people", Max: 1024, Default: "(&(objectClass=person)(uid={name}))", Doc: "Who may log in; {name} stands for the user name."},
+		{Name: "subject_attribute", Label: "Known by", Max: 64, Default: "entryUUID", Doc: "The attribute that stays when somebody is renamed and is never given again; objectGUID in Active Directory."},
+		{Name: "name_attribute", Label: "User name", Max: 64, Default: "uid", Doc: "The attribute that new users are named after; sAMAccountName in Active Directory."},
+		{Name: "email_attribute", Label: "E-mail", Max: 64, Default: "mail", Doc: "The attribute of the e-mail address; none for none."},
+		{Name: "member_attribute", Label: "Groups of a person", Max: 64, Default: "memberOf", Doc: "The attribute of a person that names his groups; none for none."},
+		{Name: "group_filter", Label: "Filter for groups", Max: 1024, Doc: "A search for the groups of a person, such as (member={dn}); {dn} stands for the person's entry. Empty: none."},
+		{Name: "group_base_dn", Label: "Search groups below", Max: 1024, Doc: "Distinguished name; where people are, if it is empty."}}}
 
 // ProviderTypeOf returns the type of a kind; false for one that is not known.
 func ProviderTypeOf(k ProviderKind) (ProviderType, bool) {
@@ -259,6 +278,10 @@ type ExternalIdentity struct {
 	Issuer, Subject   string
 	ProviderID        int64
 	Provider          string // its name
+	Kind              ProviderKind
+	Enabled           bool // the provider is
 	UserID            int64
 	Created, LastUsed time.Time
+	Checked           time.Time // when the provider was last asked about him
+	Gone              bool      // and did not know him, or did not let him in any more
 }

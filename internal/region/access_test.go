@@ -16,6 +16,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/directory/directorytest"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/store"
@@ -39,11 +40,12 @@ const (
 	byUser     = "their own grants"
 	byGroup    = "groups"
 	byProvider = "groups that an identity provider says"
+	byLDAP     = "groups of a directory"
 )
 
 func newCompanyBy(t *testing.T, mode string) *company {
 	t.Helper()
-	c := &company{surface: newSurface(t)}
+	c := &company{surface: newSurfaceWith(t, func(o *Options) { o.Config.EgressAllow = []string{"127.0.0.0/8"} })}
 	c.lab = int64(c.must("admin", "POST", "/resourcepools/", "name", "lab")["id"].(float64))
 	c.other = int64(c.must("admin", "POST", "/resourcepools/", "name", "other")["id"].(float64))
 	var provider metal.Provider
@@ -58,13 +60,23 @@ func newCompanyBy(t *testing.T, mode string) *company {
 			"create_users", "true", "group_claim", "groups", "groups", groups)
 		provider.ID = int64(o["id"].(float64))
 	}
+	if mode == byLDAP {
+		c.directory()
+	}
 	for name, role := range people {
 		if name == "admin" {
 			continue
 		}
-		if mode == byProvider {
+		switch mode {
+		case byProvider:
 			c.visitor(provider.ID, name, role)
-		} else {
+		case byLDAP:
+			var err error
+			if c.keys[name], err = c.r.Identity.Authenticate(authz.WithOrigin(context.Background(), authz.Origin{Source: "192.0.2.1"}), name,
+				secret.FromString(directorytest.Password), "test"); err != nil {
+				t.Fatal(err)
+			}
+		default:
 			c.person(name)
 		}
 		users := c.list("admin", "/groups/")
@@ -74,7 +86,7 @@ func newCompanyBy(t *testing.T, mode string) *company {
 			}
 		}
 		switch {
-		case role == "" || mode == byProvider:
+		case role == "" || mode == byProvider || mode == byLDAP:
 		case mode == byGroup:
 			g := c.must("admin", "POST", "/groups/", "name", role+"s of lab")
 			c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
@@ -84,6 +96,25 @@ func newCompanyBy(t *testing.T, mode string) *company {
 		}
 	}
 	return c
+}
+
+// directory is an OpenLDAP server that has people, with a group for each role on the pool "lab".
+func (c *company) directory() {
+	c.t.Helper()
+	d := directorytest.New(c.t)
+	groups := ""
+	for name, role := range people {
+		d.Person(name)
+		if role == "" {
+			continue
+		}
+		d.Group(name+"s", name)
+		c.must("admin", "POST", "/groups/", "name", role+"s of lab")
+		c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
+		groups += directorytest.GroupDN(name+"s") + "=" + role + "s of lab\n"
+	}
+	c.must("admin", "POST", "/ldap-providers/", "name", "staff", "servers", d.URL(), "ca", d.CA, "bind_dn", directorytest.Searcher, "bind_password", directorytest.SearcherPassword,
+		"base_dn", directorytest.People, "enabled", "true", "create_users", "true", "groups", groups)
 }
 
 // visitor is somebody whom a provider has verified, and of whom it says one group, or none.
@@ -164,7 +195,7 @@ func (c *company) principal(name string) (p authz.Principal) {
 // TestEveryRoleOnEveryMachine calls every operation on a machine as every role, on one that is free, his own, and
 // another's, in his pool and in another: the server answers as the table says, however he came by the role.
 func TestEveryRoleOnEveryMachine(t *testing.T) {
-	for _, mode := range []string{byUser, byGroup, byProvider} {
+	for _, mode := range []string{byUser, byGroup, byProvider, byLDAP} {
 		t.Run(mode, func(t *testing.T) { everyRole(newCompanyBy(t, mode)) })
 	}
 }

@@ -173,7 +173,8 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			return nil, err
 		}
 	}
-	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL})
+	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), Dial: out.Dial, Roots: out.Roots, BaseURL: r.BaseURL})
+	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL, Providers: r.Providers})
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
 	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
 	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
@@ -181,7 +182,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
 		return nil, err
 	}
-	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), BaseURL: r.BaseURL})
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
 	if o.Offline {

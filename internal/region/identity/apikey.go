@@ -34,6 +34,7 @@ type cached struct {
 	metal.APIKey
 	principal authz.Principal // with the limits of the key
 	disabled  bool
+	stale     error // why the user's provider has to be waited for
 	until     time.Time
 }
 
@@ -131,6 +132,11 @@ func (s *Service) Authenticate(ctx context.Context, name string, password secret
 	u, err := s.checkPassword(ctx, name, password)
 	if err != nil {
 		return KeySecret{}, err
+	}
+	if u.by != nil {
+		if err := s.arrive(ctx, *u.by, func(_ context.Context, _ *gate.Call, who metal.User) error { u.User = who; return nil }); err != nil {
+			return KeySecret{}, err
+		}
 	}
 	must, err := s.wantsFactor(ctx, u.User)
 	if err != nil {
@@ -252,6 +258,8 @@ func (s *Service) verify(ctx context.Context, o oauth) (none authz.Principal, er
 	switch {
 	case k.disabled:
 		return none, fault.New(fault.Forbidden, "User is not allowed access to this API.")
+	case k.stale != nil:
+		return none, k.stale
 	case !k.Expires.IsZero() && now.After(k.Expires):
 		return none, fault.New(fault.Unauthenticated, "Authorization Error: this API key expired at %s.", k.Expires.Format(time.RFC3339))
 	case !k.From(source):
@@ -306,7 +314,32 @@ func (s *Service) lookup(ctx context.Context, token string, now time.Time) (cach
 	if ok && now.Before(k.until) {
 		return k, nil
 	}
-	err := s.gate.View(authz.AsSystem(ctx, "keys"), authz.UserView, func(v *gate.Viewing) error {
+	k, due, err := s.readKey(ctx, token, now)
+	if err == nil && due != nil {
+		switch err = s.recheck(ctx, *due); {
+		case err == nil:
+			k, _, err = s.readKey(ctx, token, now) // with what the provider says now
+		case fault.Is(err, fault.Unauthenticated):
+			k.disabled, err = true, nil
+		default: // to whoever knows the secret
+			k.stale, err = err, nil
+		}
+	}
+	if err != nil {
+		return cached{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) >= maxKnown {
+		clear(s.known)
+	}
+	s.known[token] = k
+	return k, nil
+}
+
+// readKey reads a key, and whether a provider has to be asked about its user. Kinds: NotFound.
+func (s *Service) readKey(ctx context.Context, token string, now time.Time) (k cached, due *metal.ExternalIdentity, err error) {
+	err = s.gate.View(authz.AsSystem(ctx, "keys"), authz.UserView, func(v *gate.Viewing) error {
 		row, err := v.APIKeyByToken(token)
 		if err != nil {
 			return err
@@ -320,17 +353,11 @@ func (s *Service) lookup(ctx context.Context, token string, now time.Time) (cach
 		if missing != nil {
 			return missing
 		}
-		k = cached{row, p.Limited(row.ReadOnly, row.Pools), u.Disabled || dormant, now.Add(cacheLife)}
+		k = cached{APIKey: row, principal: p.Limited(row.ReadOnly, row.Pools), disabled: u.Disabled || dormant, until: now.Add(cacheLife)}
+		if err == nil && !k.disabled {
+			due, err = s.due(v.View, u.User)
+		}
 		return err
 	})
-	if err != nil {
-		return cached{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.known) >= maxKnown {
-		clear(s.known)
-	}
-	s.known[token] = k
-	return k, nil
+	return k, due, err
 }

@@ -81,7 +81,7 @@ func (s *Service) arrive(ctx context.Context, l metal.ExternalLogin, then func(c
 				return err
 			}
 		}
-		id.LastUsed = c.Now()
+		id.LastUsed, id.Checked, id.Gone = c.Now(), c.Now(), false
 		if err := c.Tx().PutIdentity(u.User, id); err != nil {
 			return err
 		}

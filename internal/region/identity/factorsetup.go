@@ -39,7 +39,26 @@ func (s *Service) Confirm(ctx context.Context, password secret.Value) error {
 	if !authz.May(p, authz.KeyEdit) {
 		return authz.Deny.Err(authz.Target{})
 	}
-	_, err := s.checkPassword(ctx, p.Name, password)
+	var id metal.ExternalIdentity
+	elsewhere := false
+	err := s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
+		u, err := v.User(p.UserID)
+		if err == nil {
+			id, elsewhere, err = kept(v.View, u.User)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case elsewhere:
+		err = s.confirmKept(ctx, p.Name, id, password)
+	default:
+		var who known
+		if who, err = s.checkPassword(ctx, p.Name, password); err == nil && who.ID != p.UserID {
+			err = errLogin // somebody of that name in a directory
+		}
+	}
 	if fault.Is(err, fault.Unauthenticated) {
 		return fault.Field("current", "This is not your current password.")
 	}

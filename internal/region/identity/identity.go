@@ -35,10 +35,13 @@ type Service struct {
 	// guesses counts failures with what people choose or type, tokens those with what we made at random.
 	guesses, tokens *throttle.Throttle
 	codes           *throttle.Throttle // wrong codes of authenticator apps, by account
+	binds           *throttle.Throttle // wrong passwords that went to a directory, by account
+	providers       Providers
 
 	mu    sync.Mutex
-	known map[string]cached // API keys by token, guarded by mu
-	noted map[use]time.Time // when the use of an API key was written last, by its id, guarded by mu
+	known map[string]cached  // API keys by token, guarded by mu
+	noted map[use]time.Time  // when the use of an API key was written last, by its id, guarded by mu
+	asked map[string]*asking // questions to providers, by identity, guarded by mu
 }
 
 // Config is what the service is made of.
@@ -50,12 +53,15 @@ type Config struct {
 	Passwords passwords.Checker
 	// Origin is the address of the pages, "https://host:port": passkeys belong to its host. Empty: there are none.
 	Origin string
+	// Providers are asked about people whom they vouch for. nil: there are none.
+	Providers Providers
 }
 
 // New makes the service.
 func New(c Config) *Service {
 	return &Service{gate: c.Gate, now: c.Now, keyring: c.Keys, checker: c.Passwords, origin: c.Origin, hash: newHasher(),
 		guesses: throttle.New(throttle.Guessing), tokens: throttle.New(throttle.Tokens), codes: throttle.New(Codes),
+		binds: throttle.New(Binds), providers: c.Providers, asked: map[string]*asking{},
 		known: map[string]cached{}, noted: map[use]time.Time{}}
 }
 

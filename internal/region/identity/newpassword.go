@@ -79,6 +79,9 @@ func (s *Service) ChangePassword(ctx context.Context, old, password, cookie secr
 	if fault.Is(err, fault.Unauthenticated) {
 		return fresh, fault.Field("old_password", "This is not your current password.")
 	}
+	if err == nil && was.ID == 0 {
+		err = fault.Field("old_password", "A directory keeps your password; change it there.")
+	}
 	if err != nil {
 		return fresh, err
 	}

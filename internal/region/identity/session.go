@@ -24,11 +24,15 @@ type Entry struct {
 }
 
 // Login checks a password and starts a session, or asks for a second factor. Kinds: Unauthenticated for a wrong
-// name or password, the same for both and in the same time; Exhausted with RetryAfter after too many failures.
+// name or password, the same for both and in the same time; Exhausted with RetryAfter after too many failures; Unavailable when a
+// directory cannot be asked; as SignOn for somebody from one.
 func (s *Service) Login(ctx context.Context, name string, password secret.Value) (e Entry, err error) {
 	u, err := s.checkPassword(ctx, name, password)
 	if err != nil {
 		return e, err
+	}
+	if u.by != nil {
+		return s.enter(ctx, *u.by)
 	}
 	fresh, err := s.rehashed(ctx, u.Password, password)
 	if err != nil {
@@ -60,9 +64,13 @@ func (s *Service) Login(ctx context.Context, name string, password secret.Value)
 	return e, err
 }
 
-// addSession starts a session of a user.
+// addSession starts a session of a user who entered a password; it ends with the directory that keeps it.
 func (s *Service) addSession(ctx context.Context, c *gate.Call, u metal.User, cookie secret.Value, factor string) error {
-	return s.addSessionBy(ctx, c, u, cookie, factor, metal.ExternalLogin{})
+	id, _, err := kept(&c.Tx().View, u)
+	if err != nil {
+		return err
+	}
+	return s.addSessionBy(ctx, c, u, cookie, factor, metal.ExternalLogin{ProviderID: id.ProviderID})
 }
 
 // addSessionBy starts a session of a user that began at an identity provider.
@@ -110,6 +118,18 @@ func (s *Service) Alive(ctx context.Context, cookie secret.Value) (authz.Princip
 }
 
 func (s *Service) session(ctx context.Context, cookie secret.Value) (p authz.Principal, sess metal.Session, idle time.Duration, err error) {
+	p, sess, idle, due, err := s.readSession(ctx, cookie)
+	if err != nil || due == nil {
+		return p, sess, idle, err
+	}
+	if err = s.recheck(ctx, *due); err == nil {
+		p, sess, idle, _, err = s.readSession(ctx, cookie) // with what the provider says now
+	}
+	return p, sess, idle, err
+}
+
+// readSession reads a session, and whether a provider has to be asked about its user.
+func (s *Service) readSession(ctx context.Context, cookie secret.Value) (p authz.Principal, sess metal.Session, idle time.Duration, due *metal.ExternalIdentity, err error) {
 	hash := cookie.Hash()
 	err = s.gate.View(authz.AsSystem(ctx, "sessions"), authz.UserView, func(v *gate.Viewing) error {
 		if sess, err = v.Session(hash); err != nil {
@@ -135,10 +155,13 @@ func (s *Service) session(ctx context.Context, cookie secret.Value) (p authz.Pri
 				return errors2(err, errGone)
 			}
 		}
+		if due, err = s.due(v.View, u.User); err != nil {
+			return err
+		}
 		p, err = Principal(v.View, u.User)
 		return err
 	})
-	return p, sess, idle, err
+	return p, sess, idle, due, err
 }
 
 func sessionIdle(v *store.View) (time.Duration, error) {

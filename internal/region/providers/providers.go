@@ -11,7 +11,9 @@ package providers
 
 import (
 	"context"
+	"crypto/tls"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/directory"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/throttle"
@@ -31,30 +34,35 @@ import (
 // Service knows identity providers. Safe for concurrent use.
 type Service struct {
 	Config
-	wrong      *throttle.Throttle // answers that did not verify
-	begun      *throttle.Throttle // logins at providers that discharge
-	bakery     *macaroons.Bakery
-	describers map[metal.ProviderKind]Describer
+	wrong       *throttle.Throttle // answers that did not verify
+	begun       *throttle.Throttle // logins at providers that discharge
+	bakery      *macaroons.Bakery
+	describers  map[metal.ProviderKind]Describer
+	directories *directory.Client
 
 	mu     sync.Mutex
 	known  map[int64]*known      // what providers say of themselves, by id; guarded by mu
 	agents map[int64]agentClient // of providers that are asked as an agent, by id; guarded by mu
 }
 
-// Config is what the service is made of. All fields are required.
+// Config is what the service is made of. All fields are required, Roots aside.
 type Config struct {
 	Gate *gate.Gate
 	Now  func() time.Time
 	Keys *secret.Keyring // seals clients' secrets and the cookies of logins
 	// Client speaks to providers: it must keep requests away from the site's own inside.
 	Client *http.Client
+	// Dial connects to directories, with the same care.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Roots are the authorities of providers' certificates; nil: the host's.
+	Roots *tls.Config
 	// BaseURL is where browsers reach the pages, "https://host:port".
 	BaseURL string
 }
 
 // New makes the service.
 func New(c Config) *Service {
-	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{},
+	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now),
 		known: map[int64]*known{}, agents: map[int64]agentClient{}}
 	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
 	return s
@@ -183,7 +191,7 @@ func (e Edit) apply(c *gate.Call, p *metal.Provider) (err error) {
 			return err
 		}
 	}
-	if err := p.Validate(); err != nil {
+	if err := errors2(p.Validate(), checkOptions(*p)); err != nil {
 		return err
 	}
 	others, err := c.Tx().Providers()
@@ -312,7 +320,7 @@ func (s *Service) Create(ctx context.Context, kind metal.ProviderKind, e Edit) (
 		if err := mayHandle(c, p); err != nil {
 			return err
 		}
-		if e.Secret == nil && p.Type().Secret.Required {
+		if e.Secret == nil && (p.Type().Secret.Required || p.Options["bind_dn"] != "") {
 			return fault.Field(p.Type().Secret.Name, "This field is required.")
 		}
 		c.Note("after", describe(p))

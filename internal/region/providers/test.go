@@ -40,6 +40,8 @@ func (s *Service) Test(ctx context.Context, kind metal.ProviderKind, id int64, w
 	switch p.Kind {
 	case metal.ProviderOIDC:
 		return s.testOIDC(ctx, p), nil
+	case metal.ProviderLDAP:
+		return s.testLDAP(ctx, p, hidden, who), nil
 	case metal.ProviderCandid:
 		return s.testMacaroons(ctx, p, hidden, who), nil
 	}

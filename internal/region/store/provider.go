@@ -102,13 +102,13 @@ func (t *Tx) DeleteProvider(id int64) error {
 	return err
 }
 
-const identityQuery = `SELECT e.issuer, e.subject, e.provider_id, p.name, e.user_id, e.created, e.last_used
+const identityQuery = `SELECT e.issuer, e.subject, e.provider_id, p.name, p.kind, p.enabled, e.user_id, e.created, e.last_used, e.checked, e.gone
 	FROM external_identities e JOIN providers p ON p.id = e.provider_id`
 
 func scanIdentity(scan func(...any) error) (i metal.ExternalIdentity, err error) {
-	var created, used int64
-	err = scan(&i.Issuer, &i.Subject, &i.ProviderID, &i.Provider, &i.UserID, &created, &used)
-	i.Created, i.LastUsed = fromMicros(created), fromMicros(used)
+	var created, used, checked int64
+	err = scan(&i.Issuer, &i.Subject, &i.ProviderID, &i.Provider, &i.Kind, &i.Enabled, &i.UserID, &created, &used, &checked, &i.Gone)
+	i.Created, i.LastUsed, i.Checked = fromMicros(created), fromMicros(used), fromMicros(checked)
 	return i, err
 }
 
@@ -132,7 +132,7 @@ func (v *View) CountIdentities(providerID int64) (n int, err error) {
 // of an RBAC service, as CountAdministrators does.
 func (v *View) CountReachable() (n int, err error) {
 	err = v.row(`SELECT COUNT(*) FROM users u WHERE u.disabled = 0 AND u.rights_from = 0 AND (u.password <> '' OR EXISTS (SELECT 1 FROM external_identities e
-		JOIN providers p ON p.id = e.provider_id WHERE e.user_id = u.id AND p.enabled = 1)) AND ` + isAdmin).Scan(&n)
+		JOIN providers p ON p.id = e.provider_id WHERE e.user_id = u.id AND p.enabled = 1 AND e.gone = 0)) AND ` + isAdmin).Scan(&n)
 	return n, err
 }
 
@@ -142,7 +142,7 @@ func (v *View) Dormant(u UserRow) (bool, error) {
 		return false, nil
 	}
 	var n int
-	err := v.row("SELECT COUNT(*) FROM external_identities e JOIN providers p ON p.id = e.provider_id WHERE e.user_id = ? AND p.enabled = 1", u.ID).Scan(&n)
+	err := v.row("SELECT COUNT(*) FROM external_identities e JOIN providers p ON p.id = e.provider_id WHERE e.user_id = ? AND p.enabled = 1 AND e.gone = 0", u.ID).Scan(&n)
 	return n == 0, err
 }
 
@@ -150,9 +150,9 @@ func (v *View) Dormant(u UserRow) (bool, error) {
 // somebody else's.
 func (t *Tx) PutIdentity(u metal.User, i metal.ExternalIdentity) error {
 	t.touch(UserTarget(u), false)
-	n, err := t.exec(`INSERT INTO external_identities (issuer, subject, provider_id, user_id, created, last_used) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (issuer, subject) DO UPDATE SET last_used = excluded.last_used WHERE external_identities.user_id = excluded.user_id`,
-		i.Issuer, i.Subject, i.ProviderID, u.ID, micros(i.Created), micros(i.LastUsed))
+	n, err := t.exec(`INSERT INTO external_identities (issuer, subject, provider_id, user_id, created, last_used, checked, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (issuer, subject) DO UPDATE SET last_used = excluded.last_used, checked = excluded.checked, gone = excluded.gone WHERE external_identities.user_id = excluded.user_id`,
+		i.Issuer, i.Subject, i.ProviderID, u.ID, micros(i.Created), micros(i.LastUsed), micros(i.Checked), bit(i.Gone))
 	if err == nil && n == 0 {
 		err = fault.New(fault.Conflict, "This identity belongs to another account.")
 	}

@@ -36,7 +36,7 @@ func testProviders(d *db) {
 	d.same(read(d, func(v *store.View) (int64, error) { return v.MacaroonGeneration(p.ID + 1) }), int64(0))
 
 	// An identity is one user's, and stays his.
-	id := metal.ExternalIdentity{Issuer: p.Issuer, Subject: "1", ProviderID: p.ID, Provider: p.Name, UserID: jane.ID, Created: t0, LastUsed: t0}
+	id := metal.ExternalIdentity{Issuer: p.Issuer, Subject: "1", ProviderID: p.ID, Provider: p.Name, Kind: p.Kind, UserID: jane.ID, Created: t0, LastUsed: t0, Checked: t0}
 	d.do(func(t *store.Tx) error { return t.PutIdentity(jane.User, id) })
 	id.LastUsed = t0.Add(time.Hour)
 	d.do(func(t *store.Tx) error { return t.PutIdentity(jane.User, id) })

@@ -159,7 +159,7 @@ func newEmptyEnv(t *testing.T) *env {
 		t.Fatal(err)
 	}
 	e.notify = notify.New(notify.Config{Gate: e.gate, Log: log, Now: time.Now, Keys: keys})
-	e.ps = providers.New(providers.Config{Gate: e.gate, Now: time.Now, Keys: keys, Client: egress.Config{}.Client(), BaseURL: "https://region.example:5443"})
+	e.ps = providers.New(providers.Config{Gate: e.gate, Now: time.Now, Keys: keys, Client: egress.Config{}.Client(), Dial: egress.Config{}.Dial, BaseURL: "https://region.example:5443"})
 	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Providers: e.ps, Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {

@@ -1,0 +1,85 @@
+package identity_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/secret"
+)
+
+// directories answers for a directory in which nobody has the right password, and remembers who was asked for.
+type directories struct {
+	asked []string
+	err   error
+}
+
+func (d *directories) KeepPasswords(context.Context) (bool, error) { return true, nil }
+
+func (d *directories) CheckPassword(ctx context.Context, name string, _ secret.Value) (metal.ExternalLogin, bool, error) {
+	if ctx.Done() != nil {
+		panic("the question ends with the request: a guess would not count")
+	}
+	d.asked = append(d.asked, name)
+	return metal.ExternalLogin{}, false, d.err
+}
+
+func (d *directories) ConfirmPassword(context.Context, metal.ExternalIdentity, secret.Value) (bool, error) {
+	return false, d.err
+}
+
+func (d *directories) Recheck(context.Context, metal.ExternalIdentity) (metal.ExternalLogin, bool, error) {
+	return metal.ExternalLogin{}, false, d.err
+}
+
+// TestDirectoryGuessing holds that few passwords go to a directory, from however many networks: it would lock the account.
+// A name of this site is never asked for there, and its own password is right whatever happens there.
+func TestDirectoryGuessing(t *testing.T) {
+	c, clock := newCore(t)
+	d := &directories{}
+	c.Identity = identity.New(identity.Config{Gate: c.Gate, Now: clock.Now, Keys: c.Keys, Providers: d})
+	create(t, c, "alice")
+	for i := range 100 {
+		if _, err := login(c, fmt.Sprintf("10.%d.0.1", i), "jane", "wrong"); tried(t, err) != (i < identity.Binds.Subject.Free) {
+			t.Errorf("guess %d: got %v", i, err)
+		}
+	}
+	if len(d.asked) != identity.Binds.Subject.Free {
+		t.Errorf("the directory was asked %d times", len(d.asked))
+	}
+	clock.Advance(24 * time.Hour)
+	d.asked = nil
+	for i := range identity.Binds.Subject.Free + 10 {
+		_, err := login(c, fmt.Sprintf("10.%d.0.1", i), "alice", "wrong")
+		tried(t, err)
+	}
+	if len(d.asked) != identity.Binds.Subject.Free || strings.Contains(strings.Join(d.asked, " "), "alice") {
+		t.Errorf("the directory was asked for %q", d.asked)
+	}
+	if _, err := login(c, "198.51.100.1", "alice", password); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if n := len(d.asked); n != identity.Binds.Subject.Free {
+		t.Errorf("a right password went on to the directory: %q", d.asked)
+	}
+	// When it cannot be asked, nothing tells whose name is local; guesses count all the same.
+	clock.Advance(24 * time.Hour)
+	d.err = fault.New(fault.Unavailable, "x")
+	for _, name := range []string{"alice", "jane"} {
+		for i := range 8 {
+			_, err := login(c, "192.0.2.7", name, "wrong")
+			if want := []fault.Kind{fault.Unavailable, fault.Exhausted}[min(1, i/5)]; !fault.Is(err, want) {
+				t.Errorf("%s, guess %d: got %v, want %v", name, i, err, want)
+			}
+		}
+		clock.Advance(24 * time.Hour)
+	}
+	if _, err := login(c, "192.0.2.7", "alice", password); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
