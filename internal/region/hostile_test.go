@@ -173,7 +173,7 @@ func TestHostileForms(t *testing.T) {
 				case rec.Code >= 500 && rec.Code != http.StatusServiceUnavailable:
 					t.Errorf("%s %.60q: got %d %.200s", what, v, rec.Code, rec.Body)
 				}
-				if strings.Contains(rec.Body.String(), "<script>alert(1)") {
+				if strings.HasPrefix(rec.Header().Get("Content-Type"), "text/html") && strings.Contains(rec.Body.String(), "<script>alert(1)") {
 					t.Errorf("%s comes back as markup", what)
 				}
 				if to := rec.Header().Get("Location"); to != "" && (!strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n")) {
