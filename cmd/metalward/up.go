@@ -38,9 +38,14 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.BreachedPasswords, "breached-passwords", "", "file of SHA-1 hashes, sorted, of passwords that nobody may choose")
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.BoolVar(&c.ProxyProtocol, "proxy-protocol", false, "the trusted proxies say who the client is by the PROXY protocol, all of them")
+	egressFlags(fs, c)
+	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
+}
+
+// egressFlags bind what the way out may reach besides the usual.
+func egressFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.Var((*list)(&c.EgressAllow), "egress-allow", "network of this host or link that webhooks and identity providers may be in; may be repeated")
 	fs.StringVar(&c.EgressCA, "egress-ca", "", "PEM file of authorities that such servers' certificates may be of, besides those that this host trusts")
-	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
 }
 
 func rackFlags(fs *flag.FlagSet, c *config.Rack) {

@@ -151,7 +151,7 @@ var table = map[Action]row{
 	RoleEdit:            {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounRole}},
 	GrantEdit:           {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounUser, NounGroup}},
 	ProviderView:        {rule: ruleGlobal, perm: ViewIdentities, system: true},
-	ProviderEdit:        {rule: ruleGlobal, perm: EditIdentities, nouns: []Noun{NounProvider}},
+	ProviderEdit:        {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounProvider}},
 	NetworkView:         {rule: ruleGlobal, perm: ViewNetworks, system: true},
 	NetworkEdit:         {rule: ruleGlobal, perm: EditNetworks, system: true, nouns: []Noun{NounFabric, NounVLAN, NounSubnet}},
 	ImageView:           {rule: ruleGlobal, perm: ViewBootEntities, system: true, rack: true},

@@ -221,6 +221,33 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// TestVisitor is a person at a terminal, who is told where to go and goes there.
+func TestVisitor(t *testing.T) {
+	candid := macaroonstest.New(t)
+	candid.Set("ann", "staff")
+	candid.Person = "admin@candid"
+	candid.Agent("admin@candid") // may read about people
+	told := 0
+	c := macaroons.NewVisitor(candid.Client(), func(address string) {
+		told++
+		go func() {
+			resp, err := candid.Client().Get(address)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+	})
+	for range 2 {
+		var groups []string
+		if err := c.Call(t.Context(), http.MethodGet, candid.URL+"/v1/u/ann/groups", nil, &groups); err != nil || len(groups) != 1 {
+			t.Errorf("got %v, %v", groups, err)
+		}
+	}
+	if told != 1 {
+		t.Errorf("he was told %d times where to go, want once", told)
+	}
+}
+
 // TestDischargerDown asks again after a while, and not at once.
 func TestDischargerDown(t *testing.T) {
 	s := newSite(t)

@@ -27,7 +27,10 @@ const maxAnswer = egress.MaxBody
 
 // Client makes requests of a service that wants macaroons, and acquires their discharges as an agent. It keeps them as
 // cookies, so that an agent logs in once in their life. Safe for concurrent use.
-type Client struct{ bakery *httpbakery.Client }
+type Client struct {
+	bakery *httpbakery.Client
+	most   time.Duration // of a call
+}
 
 // NewClient makes a client of an agent. Requests go out by base: on a server by egress's, which speaks HTTPS only and
 // stays out of the site's own networks. The agent logs in at its own URL and nowhere else.
@@ -37,7 +40,7 @@ func NewClient(base *http.Client, a Agent) (*Client, error) {
 	}
 	c := bakeryClient(base)
 	err := agent.SetUpAuth(c, &agent.AuthInfo{Key: a.Key.pair(), Agents: []agent.Agent{{URL: a.URL, Username: a.Username}}})
-	return &Client{c}, err
+	return &Client{c, callTime}, err
 }
 
 // bakeryClient makes a client with cookies of its own.
@@ -51,7 +54,7 @@ func bakeryClient(base *http.Client) *httpbakery.Client {
 // bytes.Reader, strings.Reader or bytes.Buffer. Of the answer, the body is read already. Kinds: Unavailable,
 // and Forbidden when a discharge is refused.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), callTime)
+	ctx, cancel := context.WithTimeout(r.Context(), c.most)
 	defer cancel()
 	resp, err := c.bakery.DoWithContext(ctx, r)
 	if err != nil {

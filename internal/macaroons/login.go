@@ -133,7 +133,7 @@ func (b *Bakery) Redeem(ctx context.Context, w Ways, code string) (p Proof, err 
 	var out struct {
 		Token *Proof `json:"token"`
 	}
-	c := &Client{bakeryClient(b.client)}
+	c := &Client{bakeryClient(b.client), callTime}
 	if err := c.Call(ctx, http.MethodPost, w.Token, map[string]string{"code": code}, &out); err != nil {
 		return p, refusal(err, "The discharger does not know this code.")
 	}
@@ -159,7 +159,11 @@ var ErrPending = fault.New(fault.Conflict, "The login has not ended yet.")
 
 // Wait waits for a person who visits, at most for the given time. Kinds: Conflict (ErrPending), Forbidden when the
 // login failed there, Unavailable.
-func (b *Bakery) Wait(ctx context.Context, w Ways, most time.Duration) (p Proof, err error) {
+func (b *Bakery) Wait(ctx context.Context, w Ways, most time.Duration) (Proof, error) {
+	return wait(ctx, b.client, w, most)
+}
+
+func wait(ctx context.Context, base *http.Client, w Ways, most time.Duration) (p Proof, err error) {
 	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	var out struct {
@@ -167,7 +171,7 @@ func (b *Bakery) Wait(ctx context.Context, w Ways, most time.Duration) (p Proof,
 		Token   string `json:"token"`
 		Token64 string `json:"token64"`
 	}
-	c := &Client{bakeryClient(b.client)}
+	c := &Client{bakeryClient(base), most}
 	err = c.Call(waiting, http.MethodGet, w.Wait, nil, &out)
 	switch {
 	case waiting.Err() != nil && ctx.Err() == nil:

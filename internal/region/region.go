@@ -64,6 +64,7 @@ type Region struct {
 	Images      *images.Service
 	Providers   *providers.Service
 	API         *api.API
+	Outgoing    *http.Client // the way out: past this host and the networks that machines boot in
 
 	reader *store.Reader
 	writer *store.Writer
@@ -158,6 +159,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Outgoing = out.Client()
 	notes = notify.New(notify.Config{Gate: r.Gate, Log: o.Log, Now: o.Now, Client: out.Client(), Mail: notify.Mailer{Dial: out.Dial}, Keys: keys, Explain: egress.Message})
 	r.Notify = notes
 	here, err := site.Load(ctx, r.Gate, keys, o.Now())
