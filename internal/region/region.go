@@ -38,6 +38,7 @@ import (
 	"github.com/metalward/metalward/internal/region/passwords"
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/rackrpc"
+	"github.com/metalward/metalward/internal/region/rbac"
 	"github.com/metalward/metalward/internal/region/seclog"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
@@ -63,6 +64,7 @@ type Region struct {
 	Controllers *controllers.Service
 	Images      *images.Service
 	Providers   *providers.Service
+	RBAC        *rbac.Service
 	API         *api.API
 	Outgoing    *http.Client // the way out: past this host and the networks that machines boot in
 
@@ -138,6 +140,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	var notes *notify.Service
 	var nets *networks.Service
 	var surface *api.API
+	var rights *rbac.Service
 	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Changed: func(touched []authz.Target) {
 		if idn != nil {
 			idn.Changed(touched)
@@ -147,6 +150,9 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		}
 		if surface != nil {
 			surface.Changed(touched)
+		}
+		if rights != nil {
+			rights.Changed(touched)
 		}
 		hub.send(touched)
 	}, Told: func(p authz.Principal, from authz.Origin, e metal.AuditEvent) {
@@ -177,6 +183,10 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), Dial: out.Dial, Roots: out.Roots, BaseURL: r.BaseURL})
 	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL, Providers: r.Providers})
+	rights = rbac.New(rbac.Config{Gate: r.Gate, Region: r.ID, Providers: r.Providers, Client: out.Client(), Now: o.Now, Log: o.Log})
+	r.RBAC = rights
+	r.Providers.SetDescriber(metal.ProviderRBAC, rights.Describe)
+	idn.SetRights(rights)
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
 	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
 	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
@@ -353,6 +363,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Machines.Run)
 	background(r.Networks.Run)
 	background(r.Notify.Run)
+	background(r.RBAC.Run)
 	background(r.API.Run)
 	full := r.server.Handler()
 	serve("HTTPS", func() error { return web.Serve(ctx, r.https, full, r.server.TLS(), r.log) })

@@ -141,5 +141,17 @@ func (a *API) providerJSON(p providers.Entry) map[string]any {
 	if p.Kind == metal.ProviderOIDC {
 		out["token_type"], out["redirect_uri"], out["backchannel_logout_uri"] = "JWT", a.Providers.RedirectURI(), a.Providers.LogoutURI(p.ID)
 	}
+	if r := p.RBAC; r != nil {
+		out["sync"] = rbacSyncJSON{orNull(stamp(r.Synced)), r.Pools, r.Waiting, r.Error, orNull(stamp(r.RetryAt))}
+	}
 	return out
+}
+
+// rbacSyncJSON is how an RBAC service is told of pools.
+type rbacSyncJSON struct {
+	Last    any    `json:"last"` // null: never
+	Pools   int64  `json:"pools"`
+	Waiting int    `json:"waiting"`
+	Error   string `json:"error"`
+	RetryAt any    `json:"retry_at"`
 }

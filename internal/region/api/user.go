@@ -123,8 +123,15 @@ type userObject struct {
 	IsSuperuser bool   `json:"is_superuser"`
 	IsActive    bool   `json:"is_active"`
 	URI         string `json:"resource_uri"`
+	// RightsFrom is the RBAC service that alone decides what the user may do; null: people here do. It is Metalward's own.
+	RightsFrom *string `json:"rights_from"`
 }
 
 func userJSON(u metal.User) userObject {
-	return userObject{u.Name, u.Email, !u.External, u.Admin, !u.Disabled, maasapi.Root + "/users/" + u.Name + "/"}
+	o := userObject{Username: u.Name, Email: u.Email, IsLocal: !u.External, IsSuperuser: u.Admin, IsActive: !u.Disabled, URI: maasapi.Root + "/users/" + u.Name + "/"}
+	if u.RightsFrom != 0 {
+		from := uri("/rbac-providers/%d/", u.RightsFrom)
+		o.RightsFrom = &from
+	}
+	return o
 }

@@ -34,7 +34,8 @@ type cached struct {
 	metal.APIKey
 	principal authz.Principal // with the limits of the key
 	disabled  bool
-	stale     error // why the user's provider has to be waited for
+	stale     error       // why the user's provider has to be waited for
+	outdated  *metal.User // whose rights are too old to act by; not remembered
 	until     time.Time
 }
 
@@ -257,7 +258,7 @@ func (s *Service) verify(ctx context.Context, o oauth) (none authz.Principal, er
 	source := authz.OriginFrom(ctx).Source
 	switch {
 	case k.disabled:
-		return none, fault.New(fault.Forbidden, "User is not allowed access to this API.")
+		return none, errNotAllowed
 	case k.stale != nil:
 		return none, k.stale
 	case !k.Expires.IsZero() && now.After(k.Expires):
@@ -269,8 +270,21 @@ func (s *Service) verify(ctx context.Context, o oauth) (none authz.Principal, er
 	if err := s.nonces.use(o.token, o.nonce, now); err != nil {
 		return none, err
 	}
+	// Who does not know the secret has nobody ask the service anything.
+	err = s.upToDate(ctx, k.outdated, func() (*metal.User, error) {
+		k, err = s.lookup(ctx, o.token, s.now())
+		return k.outdated, err
+	})
+	switch {
+	case err != nil:
+		return none, err
+	case k.disabled || k.stale != nil:
+		return none, errors2(k.stale, errNotAllowed)
+	}
 	return k.principal, s.noteUse(ctx, k, source, now)
 }
+
+var errNotAllowed = fault.New(fault.Forbidden, "User is not allowed access to this API.")
 
 // use is a key used from a network.
 type use struct {
@@ -333,7 +347,9 @@ func (s *Service) lookup(ctx context.Context, token string, now time.Time) (cach
 	if len(s.known) >= maxKnown {
 		clear(s.known)
 	}
-	s.known[token] = k
+	if k.outdated == nil {
+		s.known[token] = k
+	}
 	return k, nil
 }
 
@@ -356,6 +372,9 @@ func (s *Service) readKey(ctx context.Context, token string, now time.Time) (k c
 		k = cached{APIKey: row, principal: p.Limited(row.ReadOnly, row.Pools), disabled: u.Disabled || dormant, until: now.Add(cacheLife)}
 		if err == nil && !k.disabled {
 			due, err = s.due(v.View, u.User)
+		}
+		if err == nil && !k.disabled {
+			k.outdated, err = s.outdated(v.View, u.User)
 		}
 		return err
 	})

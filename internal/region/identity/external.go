@@ -130,10 +130,17 @@ func (s *Service) bring(c *gate.Call, p metal.Provider, l metal.ExternalLogin) (
 	c.Note("username", name)
 	c.Note("change", "created")
 	u = store.UserRow{User: metal.User{Name: name, Email: l.Email, External: true, Created: c.Now()}}
+	if p.Kind == metal.ProviderRBAC {
+		u.RightsFrom = p.ID
+	}
 	if err := c.Tx().AddUser(&u); err != nil {
 		return u, id, err
 	}
-	return u, metal.ExternalIdentity{Issuer: l.Issuer, Subject: l.Subject, ProviderID: p.ID, Created: c.Now()}, join(c, u.User)
+	id = metal.ExternalIdentity{Issuer: l.Issuer, Subject: l.Subject, ProviderID: p.ID, Created: c.Now()}
+	if u.RightsFrom != 0 { // groups give him nothing
+		return u, id, nil
+	}
+	return u, id, join(c, u.User)
 }
 
 // freeName is the name of a new user: the one that the provider wishes, if it will do, made different from those of
@@ -232,6 +239,9 @@ func (s *Service) LinkIdentity(ctx context.Context, l metal.ExternalLogin) error
 		p, err := provider(c, l)
 		if err != nil {
 			return err
+		}
+		if p.Kind == metal.ProviderRBAC {
+			return fault.New(fault.Conflict, "%s decides alone what its people may do: log in there as somebody of his own.", p.Name)
 		}
 		if fresh, err := c.Tx().Spend(u, l.State, l.StateEnds, c.Now()); err != nil || !fresh {
 			return errors2(err, errSpent)

@@ -37,6 +37,7 @@ type Service struct {
 	codes           *throttle.Throttle // wrong codes of authenticator apps, by account
 	binds           *throttle.Throttle // wrong passwords that went to a directory, by account
 	providers       Providers
+	rights          Rights
 
 	mu    sync.Mutex
 	known map[string]cached  // API keys by token, guarded by mu

@@ -19,6 +19,17 @@ const vouchedFor = time.Hour
 // Vouched returns the principal of somebody whom a macaroon vouches for. Kinds: NotFound when the provider has to be
 // asked first, because he is new here or what it said is old: then Admit; Unauthenticated when he may not come.
 func (s *Service) Vouched(ctx context.Context, l metal.ExternalLogin) (p authz.Principal, err error) {
+	p, old, err := s.vouched(ctx, l)
+	if err == nil {
+		err = s.upToDate(ctx, old, func() (*metal.User, error) {
+			p, old, err = s.vouched(ctx, l)
+			return old, err
+		})
+	}
+	return p, err
+}
+
+func (s *Service) vouched(ctx context.Context, l metal.ExternalLogin) (p authz.Principal, old *metal.User, err error) {
 	err = s.gate.View(authz.AsSystem(ctx, "login"), authz.UserView, func(v *gate.Viewing) error {
 		u, id, err := identified(v.View, l)
 		if err != nil {
@@ -30,18 +41,21 @@ func (s *Service) Vouched(ctx context.Context, l metal.ExternalLogin) (p authz.P
 		case id.ProviderID != l.ProviderID || now.Sub(id.LastUsed) > vouchedFor || id.LastUsed.After(now):
 			return fault.New(fault.NotFound, "The identity provider has to be asked again.")
 		}
+		if old, err = s.outdated(v.View, u.User); err != nil {
+			return err
+		}
 		p, err = Principal(v.View, u.User)
 		return err
 	})
-	return p, err
+	return p, old, err
 }
 
 // Admit takes over what a provider says of somebody whom a macaroon vouches for, as SignOn does, without a session.
 // Kinds: as SignOn.
 func (s *Service) Admit(ctx context.Context, l metal.ExternalLogin) (p authz.Principal, err error) {
-	err = s.arrive(ctx, l, func(_ context.Context, c *gate.Call, u metal.User) (err error) {
-		p, err = Principal(&c.Tx().View, u)
-		return err
-	})
-	return p, err
+	err = s.arrive(ctx, l, func(context.Context, *gate.Call, metal.User) error { return nil })
+	if err != nil {
+		return p, err
+	}
+	return s.Vouched(ctx, l)
 }

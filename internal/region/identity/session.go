@@ -118,18 +118,28 @@ func (s *Service) Alive(ctx context.Context, cookie secret.Value) (authz.Princip
 }
 
 func (s *Service) session(ctx context.Context, cookie secret.Value) (p authz.Principal, sess metal.Session, idle time.Duration, err error) {
-	p, sess, idle, due, err := s.readSession(ctx, cookie)
-	if err != nil || due == nil {
-		return p, sess, idle, err
+	var due *metal.ExternalIdentity
+	var old *metal.User
+	p, sess, idle, due, old, err = s.readSession(ctx, cookie)
+	if err == nil && due != nil {
+		if err = s.recheck(ctx, *due); err == nil {
+			p, sess, idle, _, old, err = s.readSession(ctx, cookie) // with what the provider says now
+		}
 	}
-	if err = s.recheck(ctx, *due); err == nil {
-		p, sess, idle, _, err = s.readSession(ctx, cookie) // with what the provider says now
+	if err == nil && old != nil {
+		err = s.upToDate(ctx, old, func() (*metal.User, error) {
+			p, sess, idle, _, old, err = s.readSession(ctx, cookie)
+			return old, err
+		})
+		if fault.Is(err, fault.Forbidden) {
+			err = errGone
+		}
 	}
 	return p, sess, idle, err
 }
 
-// readSession reads a session, and whether a provider has to be asked about its user.
-func (s *Service) readSession(ctx context.Context, cookie secret.Value) (p authz.Principal, sess metal.Session, idle time.Duration, due *metal.ExternalIdentity, err error) {
+// readSession reads a session, and whether a provider has to be asked about its user, or an RBAC service what he may do.
+func (s *Service) readSession(ctx context.Context, cookie secret.Value) (p authz.Principal, sess metal.Session, idle time.Duration, due *metal.ExternalIdentity, old *metal.User, err error) {
 	hash := cookie.Hash()
 	err = s.gate.View(authz.AsSystem(ctx, "sessions"), authz.UserView, func(v *gate.Viewing) error {
 		if sess, err = v.Session(hash); err != nil {
@@ -158,10 +168,13 @@ func (s *Service) readSession(ctx context.Context, cookie secret.Value) (p authz
 		if due, err = s.due(v.View, u.User); err != nil {
 			return err
 		}
+		if old, err = s.outdated(v.View, u.User); err != nil {
+			return err
+		}
 		p, err = Principal(v.View, u.User)
 		return err
 	})
-	return p, sess, idle, due, err
+	return p, sess, idle, due, old, err
 }
 
 func sessionIdle(v *store.View) (time.Duration, error) {

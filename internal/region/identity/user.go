@@ -257,6 +257,7 @@ type UserDetail struct {
 	HasPassword              bool
 	Sessions, Keys, Machines int
 	Factors                  []metal.Factor
+	RightsFrom               string // name of the RBAC service that decides what he may do
 }
 
 // Detail describes a user to who may administer users. Kinds: NotFound.
@@ -278,6 +279,13 @@ func (s *Service) Detail(ctx context.Context, name string) (d UserDetail, err er
 		d.Sessions, d.Keys = len(list), len(keys)
 		if d.Factors, err = v.Factors(u.ID); err != nil {
 			return err
+		}
+		if u.RightsFrom != 0 {
+			p, err := v.Provider(u.RightsFrom)
+			if err != nil {
+				return err
+			}
+			d.RightsFrom = p.Name
 		}
 		d.Machines, err = v.CountOwned(name)
 		return err

@@ -39,6 +39,8 @@ type Service struct {
 	bakery      *macaroons.Bakery
 	describers  map[metal.ProviderKind]Describer
 	directories *directory.Client
+	begins      *throttle.Throttle // device logins that were begun
+	polls       polls
 
 	mu     sync.Mutex
 	known  map[int64]*known      // what providers say of themselves, by id; guarded by mu
@@ -62,7 +64,7 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now),
+	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now), begins: throttle.New(DeviceBegins), polls: polls{next: map[string]poll{}},
 		known: map[int64]*known{}, agents: map[int64]agentClient{}}
 	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
 	return s
@@ -91,6 +93,7 @@ const Any metal.ProviderKind = ""
 type Entry struct {
 	metal.Provider
 	HasSecret bool
+	RBAC      *RBACState // of an RBAC service
 }
 
 // find reads a provider of a kind, or of any. Kinds: NotFound, also for one of another kind.
@@ -106,7 +109,10 @@ func entry(v *store.View, kind metal.ProviderKind, id int64) (e Entry, err error
 	if e.Provider, err = find(v, kind, id); err != nil {
 		return e, err
 	}
-	_, e.HasSecret, err = v.Secret(secretRef(e.Provider))
+	if _, e.HasSecret, err = v.Secret(secretRef(e.Provider)); err != nil {
+		return e, err
+	}
+	e.RBAC, err = rbacState(v, e.Provider)
 	return e, err
 }
 
@@ -240,6 +246,9 @@ func parseGroups(c *gate.Call, text string) (list []metal.ProviderGroup, err err
 func mayHandle(c *gate.Call, p metal.Provider) error {
 	if c.Principal().Kind != authz.User {
 		return nil
+	}
+	if p.Kind == metal.ProviderRBAC && !c.Principal().Rights.Administrator() { // it says who is an administrator
+		return fault.New(fault.Forbidden, "An RBAC service decides who may do what here: only an administrator can configure one.")
 	}
 	for _, m := range p.Groups {
 		grants, err := c.Tx().Grants(store.GrantQuery{GroupID: m.GroupID})

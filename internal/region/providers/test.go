@@ -42,7 +42,7 @@ func (s *Service) Test(ctx context.Context, kind metal.ProviderKind, id int64, w
 		return s.testOIDC(ctx, p), nil
 	case metal.ProviderLDAP:
 		return s.testLDAP(ctx, p, hidden, who), nil
-	case metal.ProviderCandid:
+	case metal.ProviderCandid, metal.ProviderRBAC:
 		return s.testMacaroons(ctx, p, hidden, who), nil
 	}
 	return r, fault.New(fault.Internal, "There is no test for this kind of provider.")

@@ -22,7 +22,6 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	protocol "github.com/metalward/metalward/internal/rbac"
 	"github.com/metalward/metalward/internal/region/gate"
-	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -121,25 +120,6 @@ func (s *Service) usable(ctx context.Context, id int64) (metal.Provider, *protoc
 		err = fault.New(fault.Unavailable, "The RBAC service %s cannot be asked. %s", p.Name, fault.Message(err))
 	}
 	return p, c, err
-}
-
-// State is how a service is told of pools.
-type State struct {
-	store.RBACSync
-	Waiting int // changes that it has not been told, at most maxQueued and one
-}
-
-// State returns how a service is told of pools.
-func (s *Service) State(ctx context.Context, providerID int64) (st State, err error) {
-	err = s.Gate.View(ctx, authz.ProviderView, func(v *gate.Viewing) error {
-		if st.RBACSync, err = v.RBACSync(providerID); err != nil {
-			return err
-		}
-		list, err := v.RBACChanges(providerID, maxQueued+1)
-		st.Waiting = len(list)
-		return err
-	})
-	return st, err
 }
 
 // Describe says who somebody is whom a service vouches for. It is asked at a login. Kinds: NotFound when the service does

@@ -90,10 +90,22 @@ func (e *env) put() { e.t.Helper(); e.edit(func(tx *store.Tx) error { return tx.
 
 func (e *env) sync() { e.t.Helper(); e.ok(e.s.Sync(e.t.Context())) }
 
-func (e *env) state() rbac.State {
+// state is how the service is told of pools, and how many changes it has not been told.
+type state struct {
+	store.RBACSync
+	Waiting int
+}
+
+func (e *env) state() (st state) {
 	e.t.Helper()
-	st, err := e.s.State(e.admin, e.p.ID)
-	e.ok(err)
+	e.View(e.t, func(v *store.View) (err error) {
+		if st.RBACSync, err = v.RBACSync(e.p.ID); err != nil {
+			return err
+		}
+		list, err := v.RBACChanges(e.p.ID, 1000)
+		st.Waiting = len(list)
+		return err
+	})
 	return st
 }
 

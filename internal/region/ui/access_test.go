@@ -40,7 +40,7 @@ func TestAccessPages(t *testing.T) {
 	id := e.machine(metal.Machine{Hostname: "node", PoolID: 1, Owner: "root", Status: metal.Deployed})
 	e.want(e.get("/users/alice", e.admin), 200, `href="/access?user=alice"`)
 	e.want(e.get("/access/why", e.admin), 200, "machine.deploy", "!rack.hello")
-	e.want(e.get("/access/why?user=alice&action=machine.release&machine=node", e.admin), 200, ">Yes<", "can_edit_machines comes with Operator on pool workshop")
+	e.want(e.get("/access/why?user=alice&action=machine.release&machine=node", e.admin), 200, ">Yes<", "can_administer_machines comes with Operator on pool workshop")
 	e.want(e.get("/access/why?user=alice&action=setting.edit", e.admin), 200, ">No<", "nothing gives can_edit_configurations there")
 	e.want(e.get("/access/why?user=alice&action=machine.release", e.admin), 400, "Name the machine.")
 	e.want(e.get("/machines/"+id, e.user), 200, "node", "/release")
