@@ -77,7 +77,8 @@ var oidcType = ProviderType{Kind: ProviderOIDC, Title: "OpenID Connect", Redirec
 		{Name: "client_id", Label: "Client ID", Required: true, Doc: "The client's id at the provider."},
 		{Name: "vendor", Label: "Vendor", Default: ProviderVendors[0], Choices: ProviderVendors, Doc: "Generic, Auth0, EntraID or Keycloak. It changes nothing here."},
 		{Name: "scopes", Label: "Scopes", Default: DefaultScopes, Doc: "Separated by blanks; openid profile email by default."},
-		{Name: "group_claim", Label: "Group claim", Max: MaxClaim, Doc: "The claim that lists groups. Empty: groups are not synchronized."}},
+		{Name: "group_claim", Label: "Group claim", Max: MaxClaim, Doc: "The claim that lists groups. Empty: groups are not synchronized."},
+		{Name: "device_login", Label: "Logins of the command line", Default: "No", Choices: []string{"No", "Yes"}, Doc: "Yes: people get an API key at the command line by a code that they enter at the provider."}},
 	check: func(p Provider, bad fault.Fields) {
 		if s := p.Options["scopes"]; s != "" && !strings.Contains(" "+s+" ", " openid ") {
 			bad.Add("scopes", "The scope openid must be among them.")

@@ -61,7 +61,7 @@ func TestProviderSet(t *testing.T) {
 	if err := p.Set(map[string]string{"vendor": "auth0", "scopes": " openid\n email "}); err != nil || p.Options["scopes"] != "openid email" {
 		t.Errorf("got %q, %v", p.Options["scopes"], err)
 	}
-	if err := p.Set(map[string]string{"client_id": "c", "unknown": "x"}); err != nil || p.Options["scopes"] != "openid email" || p.Options["client_id"] != "c" || len(p.Options) != 4 {
+	if err := p.Set(map[string]string{"client_id": "c", "unknown": "x"}); err != nil || p.Options["scopes"] != "openid email" || p.Options["client_id"] != "c" || len(p.Options) != 5 {
 		t.Errorf("got %v, %v", p.Options, err)
 	}
 	if err := p.Set(map[string]string{"scopes": ""}); err != nil || p.Options["scopes"] != DefaultScopes {

@@ -39,8 +39,14 @@ type op struct {
 	alg   jose.SignatureAlgorithm
 	keys  []jose.JSONWebKey // the last one signs
 	codes map[string]url.Values
-	used  []string // tokens and codes that were handed out
-	down  bool
+	// info answers UserInfo; nil: there is none. bearer is the access token that was handed out last.
+	info   http.HandlerFunc
+	bearer string
+	// device is what the token endpoint says of the one device code: an error of RFC 8628, or "" for tokens; asked counts.
+	device string
+	asked  int
+	used   []string // tokens and codes that were handed out
+	down   bool
 }
 
 func newOP(t *testing.T) *op {
@@ -48,9 +54,26 @@ func newOP(t *testing.T) *op {
 	o := &op{t: t, id: "metalward", key: "canary-client-secret", alg: jose.RS256, codes: map[string]url.Values{}, clock: time.Now}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		o.answer(w, map[string]any{"issuer": o.srv.URL, "authorization_endpoint": o.srv.URL + "/authorize", "token_endpoint": o.srv.URL + "/token", "jwks_uri": o.srv.URL + "/keys",
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		doc := map[string]any{"issuer": o.srv.URL, "authorization_endpoint": o.srv.URL + "/authorize", "token_endpoint": o.srv.URL + "/token", "jwks_uri": o.srv.URL + "/keys",
 			"end_session_endpoint": o.srv.URL + "/logout", "backchannel_logout_supported": true, "authorization_response_iss_parameter_supported": true,
-			"id_token_signing_alg_values_supported": []string{"RS256", "ES256", "none"}, "token_endpoint_auth_methods_supported": []string{"client_secret_basic"}})
+			"id_token_signing_alg_values_supported": []string{"RS256", "ES256", "none"}, "token_endpoint_auth_methods_supported": []string{"client_secret_basic"}, "device_authorization_endpoint": o.srv.URL + "/device"}
+		if o.info != nil {
+			doc["userinfo_endpoint"] = o.srv.URL + "/userinfo"
+		}
+		o.answer(w, doc)
+	})
+	mux.HandleFunc("POST /device", o.beginDevice)
+	mux.HandleFunc("GET /userinfo", func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		info, good := o.info, r.Header.Get("Authorization") == "Bearer "+o.bearer
+		o.bearer = "" // once
+		o.mu.Unlock()
+		if !good {
+			o.t.Errorf("UserInfo was asked for with %q", r.Header.Get("Authorization"))
+		}
+		info(w, r)
 	})
 	mux.HandleFunc("GET /authorize", o.authorize)
 	mux.HandleFunc("POST /token", o.token)
@@ -147,6 +170,10 @@ func (o *op) authorize(w http.ResponseWriter, r *http.Request) {
 // token trades a code, once, for tokens. Source: RFC 6749 section 4.1.3, RFC 7636 section 4.6.
 func (o *op) token(w http.ResponseWriter, r *http.Request) {
 	id, key, _ := r.BasicAuth()
+	if r.PostFormValue("grant_type") == "urn:ietf:params:oauth:grant-type:device_code" {
+		o.deviceToken(w, r)
+		return
+	}
 	code := r.PostFormValue("code")
 	o.mu.Lock()
 	q, ok := o.codes[code]
@@ -158,17 +185,59 @@ func (o *op) token(w http.ResponseWriter, r *http.Request) {
 		o.answer(w, map[string]string{"error": "invalid_grant", "error_description": "canary-description"})
 		return
 	}
+	o.grant(w, map[string]any{"nonce": q.Get("nonce")})
+}
+
+// grant answers with tokens of who is logged in.
+func (o *op) grant(w http.ResponseWriter, claims map[string]any) {
 	now := o.clock()
-	claims := map[string]any{"iss": o.srv.URL, "aud": o.id, "nonce": q.Get("nonce"), "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
+	maps.Copy(claims, map[string]any{"iss": o.srv.URL, "aud": o.id, "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()})
+	access := rand.Text()
 	o.mu.Lock()
+	o.bearer = access
 	maps.Copy(claims, o.who)
 	if o.spoil != nil {
 		o.spoil(claims)
 	}
 	o.mu.Unlock()
-	access := rand.Text()
 	o.answer(w, map[string]any{"access_token": access, "token_type": "Bearer", "expires_in": 300, "id_token": o.sign(claims), "refresh_token": o.remember(rand.Text())})
 	o.remember(access)
+}
+
+const deviceCode = "canary-device-code"
+
+// beginDevice hands out a code. Source: RFC 8628 section 3.2.
+func (o *op) beginDevice(w http.ResponseWriter, r *http.Request) {
+	if id, key, _ := r.BasicAuth(); id != o.id || key != o.key || r.PostFormValue("scope") == "" {
+		o.t.Errorf("device authorization request: got %q, %v", id, r.PostForm)
+	}
+	o.answer(w, map[string]any{"device_code": o.remember(deviceCode), "user_code": "WDJB-MJHT", "verification_uri": o.srv.URL + "/enter", "verification_uri_complete": o.srv.URL + "/enter?code=WDJB-MJHT",
+		"expires_in": 1800, "interval": 5})
+}
+
+// deviceToken says what became of the code. Source: RFC 8628 section 3.5.
+func (o *op) deviceToken(w http.ResponseWriter, r *http.Request) {
+	id, key, _ := r.BasicAuth()
+	o.mu.Lock()
+	said := o.device
+	o.asked++
+	o.mu.Unlock()
+	if id != o.id || key != o.key || r.PostFormValue("device_code") != deviceCode {
+		said = "invalid_grant"
+	}
+	if said != "" {
+		w.WriteHeader(http.StatusBadRequest)
+		o.answer(w, map[string]string{"error": said})
+		return
+	}
+	o.grant(w, map[string]any{})
+}
+
+// says sets what becomes of the device code.
+func (o *op) says(what string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.device = what
 }
 
 func (o *op) remember(s string) string {

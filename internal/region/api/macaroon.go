@@ -76,19 +76,21 @@ func (a *API) challenge(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// Accounts answers /MAAS/accounts/login/ and /MAAS/accounts/discharge-request/.
+// Accounts answers /MAAS/accounts/login/ and /MAAS/accounts/discharge-request/, and the logins of the command line.
 func (a *API) Accounts() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(path string, fn func(http.ResponseWriter, *http.Request) error) {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "no-store")
 			if err := fn(w, r); err != nil {
 				a.fail(w, r, err)
 			}
 		})
 	}
-	handle("/MAAS/accounts/login/", a.loginState)
-	handle("/MAAS/accounts/discharge-request/", a.dischargeRequest)
+	handle("GET /MAAS/accounts/login/", a.loginState)
+	handle("GET /MAAS/accounts/discharge-request/", a.dischargeRequest)
+	handle("POST /MAAS/accounts/device/", bounded(a.beginDevice))
+	handle("POST /MAAS/accounts/device/poll/", bounded(a.pollDevice))
 	return mux
 }
 

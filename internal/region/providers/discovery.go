@@ -36,6 +36,8 @@ type metadata struct {
 	Token       string   `json:"token_endpoint"`
 	JWKS        string   `json:"jwks_uri"`
 	EndSession  string   `json:"end_session_endpoint"`
+	UserInfo    string   `json:"userinfo_endpoint"`
+	Device      string   `json:"device_authorization_endpoint"` // RFC 8628
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	SaysIssuer  bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
 	BackChannel bool     `json:"backchannel_logout_supported"`
@@ -117,8 +119,10 @@ func (s *Service) fetchMetadata(ctx context.Context, issuer string) (m metadata,
 			return m, fault.New(fault.Unavailable, "The identity provider cannot be used. Its %s is not an https:// address.", name)
 		}
 	}
-	if u, err := url.Parse(m.EndSession); err != nil || u.Scheme != "https" || u.Host == "" {
-		m.EndSession = ""
+	for _, optional := range []*string{&m.EndSession, &m.UserInfo, &m.Device} {
+		if u, err := url.Parse(*optional); err != nil || u.Scheme != "https" || u.Host == "" {
+			*optional = ""
+		}
 	}
 	return m, nil
 }

@@ -183,24 +183,46 @@ func (s *Service) exchange(ctx context.Context, p metal.Provider, m metadata, pr
 	if err != nil {
 		return l, "no token", fault.New(fault.Unavailable, "The identity provider cannot be used. %s", egress.Message(err))
 	}
-	raw, ok := token.Extra("id_token").(string)
-	if !ok {
+	raw, _ := token.Extra("id_token").(string)
+	return s.verify(ctx, p, m, provider, tokens{ID: raw, Access: token.AccessToken}, func(id *oidc.IDToken) bool {
+		return secret.FromString(id.Nonce).Equal(secret.FromString(f.derive("nonce")))
+	})
+}
+
+// tokens are what a provider's token endpoint answered.
+type tokens struct {
+	ID     string `json:"id_token"`
+	Access string `json:"access_token"`
+	Error  string `json:"error"`
+}
+
+// verify reads what the tokens say of somebody. The reason is for the trail.
+func (s *Service) verify(ctx context.Context, p metal.Provider, m metadata, provider *oidc.Provider, t tokens, fresh func(*oidc.IDToken) bool) (l metal.ExternalLogin, reason string, err error) {
+	if t.ID == "" {
 		return l, "no ID token", errAnswer
 	}
-	id, err := provider.Verifier(&oidc.Config{ClientID: p.Options["client_id"], SupportedSigningAlgs: algorithms, Now: s.Now}).Verify(ctx, raw)
+	ctx = oidc.ClientContext(ctx, s.Client)
+	id, err := provider.Verifier(&oidc.Config{ClientID: p.Options["client_id"], SupportedSigningAlgs: algorithms, Now: s.Now}).Verify(ctx, t.ID)
 	if err != nil {
 		return l, err.Error(), errAnswer
 	}
 	if id.Issuer != p.Issuer { // the library lets one well-known provider leave out https://
 		return l, "another issuer", errAnswer
 	}
-	if !secret.FromString(id.Nonce).Equal(secret.FromString(f.derive("nonce"))) {
+	if !fresh(id) {
 		return l, "another nonce", errAnswer
 	}
-	return readClaims(p, id)
+	var all map[string]json.RawMessage
+	if err := id.Claims(&all); err != nil {
+		return l, "unreadable claims", errAnswer
+	}
+	if reason, err := s.complete(ctx, p, m, id.Subject, t.Access, all); err != nil {
+		return l, reason, err
+	}
+	return readClaims(p, id, all)
 }
 
-// claims are what is read of an ID token besides what the library checks. Source: OpenID Connect Core 1.0 sections 2
+// claims are what is read of an ID token, or of UserInfo, besides what the library checks. Source: OpenID Connect Core 1.0 sections 2
 // and 5.1, Back-Channel Logout 1.0 section 2.1.
 type claims struct {
 	Party    string `json:"azp"`
@@ -210,9 +232,10 @@ type claims struct {
 	Session  string `json:"sid"`
 }
 
-func readClaims(p metal.Provider, id *oidc.IDToken) (l metal.ExternalLogin, reason string, err error) {
+func readClaims(p metal.Provider, id *oidc.IDToken, all map[string]json.RawMessage) (l metal.ExternalLogin, reason string, err error) {
 	var c claims
-	if err := id.Claims(&c); err != nil {
+	text, err := json.Marshal(all)
+	if err != nil || json.Unmarshal(text, &c) != nil {
 		return l, "unreadable claims", errAnswer
 	}
 	if c.Party != p.Options["client_id"] && (c.Party != "" || len(id.Audience) > 1) {
@@ -232,10 +255,6 @@ func readClaims(p metal.Provider, id *oidc.IDToken) (l metal.ExternalLogin, reas
 	}
 	if p.Options["group_claim"] == "" {
 		return l, "", nil
-	}
-	var all map[string]json.RawMessage
-	if err := id.Claims(&all); err != nil {
-		return l, "unreadable claims", errAnswer
 	}
 	if l.Groups, err = readGroups(all[p.Options["group_claim"]]); err != nil {
 		return l, "unreadable groups", errAnswer

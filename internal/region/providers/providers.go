@@ -39,6 +39,8 @@ type Service struct {
 	bakery      *macaroons.Bakery
 	describers  map[metal.ProviderKind]Describer
 	directories *directory.Client
+	begins      *throttle.Throttle // device logins that were begun
+	polls       polls
 
 	mu     sync.Mutex
 	known  map[int64]*known      // what providers say of themselves, by id; guarded by mu
@@ -62,7 +64,7 @@ type Config struct {
 
 // New makes the service.
 func New(c Config) *Service {
-	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now),
+	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now), begins: throttle.New(DeviceBegins), polls: polls{next: map[string]poll{}},
 		known: map[int64]*known{}, agents: map[int64]agentClient{}}
 	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
 	return s

@@ -111,7 +111,7 @@ func (s *Server) Handler() http.Handler {
 		plain(w, http.StatusGone, "The 1.0 API is no longer available.")
 	})
 	mux.HandleFunc("POST /MAAS/accounts/authenticate/", s.authenticate)
-	for _, path := range []string{"GET /MAAS/accounts/login/{$}", "GET /MAAS/accounts/discharge-request/{$}"} {
+	for _, path := range []string{"GET /MAAS/accounts/login/{$}", "GET /MAAS/accounts/discharge-request/{$}", "POST /MAAS/accounts/device/{$}", "POST /MAAS/accounts/device/poll/{$}"} {
 		mux.Handle(path, s.Accounts)
 	}
 	mux.HandleFunc("/MAAS/", func(w http.ResponseWriter, r *http.Request) {
