@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/rbac/rbactest"
@@ -119,8 +120,14 @@ func TestRBACEstate(t *testing.T) {
 	if names := e.groupsOf("jane"); names != "" {
 		t.Errorf("jane joined %q: the service alone decides", names)
 	}
-	if code, body := e.send(e.program(boss), "GET", dischargeRequest); code != http.StatusOK || !strings.Contains(body, `"is_superuser":true`) {
+	administrator := e.program(boss)
+	if code, body := e.send(administrator, "GET", dischargeRequest); code != http.StatusOK || !strings.Contains(body, `"is_superuser":true`) {
 		t.Errorf("boss: got %d %s", code, body)
+	}
+	for page, want := range map[string]string{"/providers/" + e.id: "Pools known there</dt><dd>3<", "/users/jane": "decided by the RBAC service estate alone", "/access?user=jane": "rbac:admin-machines"} {
+		if code, body := e.send(administrator, "GET", page); code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: got %d, without %q", page, code, want)
+		}
 	}
 	for who, a := range map[string]macaroons.Agent{"joe, who has no rights": joe, "alice, who is a local user": alice} {
 		if code, body := e.send(e.program(a), "GET", dischargeRequest); code != http.StatusForbidden || !strings.Contains(body, "User login not allowed") {
@@ -130,6 +137,18 @@ func TestRBACEstate(t *testing.T) {
 	// Who is not an administrator cannot say who decides, nor can anybody beside the service.
 	if rec := e.call("admin", "POST", "/grants/", "user", "jane", "role", authz.Auditor, "all_pools", "true"); rec.Code != http.StatusConflict || !strings.Contains(rec.Body.String(), "RBAC service estate") {
 		t.Errorf("a grant beside the service's: got %d %s", rec.Code, rec.Body)
+	}
+	link := metal.ExternalLogin{ProviderID: e.rbac, Issuer: e.server.URL, Subject: "alice", Name: "alice", State: secret.Random(16).Hash(), StateEnds: e.now().Add(time.Minute)}
+	p := c.principal("alice")
+	if err := e.r.Identity.LinkIdentity(authz.With(t.Context(), p), link); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a local user links an identity of the service's: got %v", err)
+	}
+	// The service's administrators may be gone with it: they do not count as the ones that a site has to keep.
+	e.keyOf("boss")
+	for _, call := range [][2]string{{"POST", "/users/admin/?op=deactivate"}, {"DELETE", "/users/admin/"}} {
+		if rec := e.call("boss", call[0], call[1]); rec.Code != http.StatusConflict {
+			t.Errorf("%v, the last local administrator: got %d %s", call, rec.Code, rec.Body)
+		}
 	}
 	e.must("admin", "POST", "/roles/", "name", "Clerk", "permissions", "can_edit_identities")
 	e.must("admin", "POST", "/grants/", "user", "alice", "role", "Clerk", "all_pools", "true")
@@ -284,6 +303,17 @@ func TestRBACAway(t *testing.T) {
 			t.Errorf("after fault %d: got %d %s", f, rec.Code, rec.Body)
 		}
 	}
+	// A key is remembered for a second, but not beyond the age of what its user may do.
+	if rec := e.call("jane", "GET", path); rec.Code != http.StatusOK {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	e.later()
+	e.server.Down(rbactest.Error500)
+	e.ahead.Add(-int64(900 * time.Millisecond))
+	if rec := e.call("jane", "GET", path); rec.Code != http.StatusServiceUnavailable {
+		t.Errorf("a tenth of a second after its rights ended: got %d %s", rec.Code, rec.Body)
+	}
+	e.server.Down(rbactest.None)
 	e.later()
 	const question = "/api/service/v1/resources/resource-pool/allowed-for-user"
 	before, k := e.server.Count("GET", question), e.keys["jane"]

@@ -72,8 +72,12 @@ func decidedHere(c *gate.Call, name string, provider int64) error {
 	return fault.New(fault.Conflict, "What %s may do is decided by the RBAC service %s alone: change it there.", name, p.Name)
 }
 
-// keepAdministrator refuses a change after which nobody could administer the site.
-func keepAdministrator(c *gate.Call) error {
+// keepAdministrator refuses to take what these grants gave if nobody of this site's own could administer it then. Of a
+// site that is an RBAC service's from the start, that is no matter of grants that make no administrator.
+func keepAdministrator(c *gate.Call, taken ...store.GrantRow) error {
+	if !slices.ContainsFunc(taken, func(g store.GrantRow) bool { return g.Role == authz.Administrator && g.Pool == authz.AllPools }) {
+		return nil
+	}
 	n, err := c.Tx().CountAdministrators()
 	if err == nil && n == 0 {
 		err = fault.New(fault.Conflict, "This would leave the site without an administrator; make another one first.")
@@ -208,7 +212,7 @@ func (s *Service) DeleteGroup(ctx context.Context, id int64) error {
 		if err := c.Tx().DeleteGroup(id); err != nil {
 			return err
 		}
-		return keepAdministrator(c)
+		return keepAdministrator(c, grants...)
 	})
 	return err
 }
@@ -274,7 +278,11 @@ func (s *Service) RemoveMember(ctx context.Context, id int64, username string) e
 			return fault.Field("username", "He is not a member of this group.")
 		}
 		c.Note("removed", u.Name)
-		return keepAdministrator(c)
+		grants, err := c.Tx().Grants(store.GrantQuery{GroupID: id})
+		if err != nil {
+			return err
+		}
+		return keepAdministrator(c, grants...)
 	})
 	return err
 }

@@ -202,10 +202,7 @@ func take(c *gate.Call, g store.GrantRow) error {
 	if err := c.Tx().DeleteGrant(g); err != nil {
 		return err
 	}
-	if g.Role != authz.Administrator {
-		return nil
-	}
-	return keepAdministrator(c)
+	return keepAdministrator(c, g)
 }
 
 // Entitlement is a grant as MAAS shows it. Source: MAAS 3.8, user groups and entitlements.

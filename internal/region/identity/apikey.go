@@ -373,7 +373,8 @@ func (s *Service) readKey(ctx context.Context, token string, now time.Time) (k c
 		if err == nil && !k.disabled {
 			due, err = s.due(v.View, u.User)
 		}
-		if err == nil && !k.disabled {
+		if err == nil && !k.disabled && u.RightsFrom != 0 {
+			k.until = now // how old his rights are is looked at for each call
 			k.outdated, err = s.outdated(v.View, u.User)
 		}
 		return err

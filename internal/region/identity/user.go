@@ -163,7 +163,7 @@ func (s *Service) EditUser(ctx context.Context, name, email string) error {
 }
 
 // SetActive deactivates a user, or lets him in again. A deactivated one keeps what he owns; his sessions end, and
-// his API keys rest. Kinds: NotFound, Invalid.
+// his API keys rest. Kinds: NotFound, Invalid, Conflict for the last administrator.
 func (s *Service) SetActive(ctx context.Context, name string, active bool) error {
 	return s.onUser(ctx, name, func(c *gate.Call, u store.UserRow) error {
 		if u.Name == c.Principal().Name {
@@ -176,6 +176,9 @@ func (s *Service) SetActive(ctx context.Context, name string, active bool) error
 		u.Disabled = !active
 		u.Epoch++
 		if err := c.Tx().PutUser(u); err != nil {
+			return err
+		}
+		if err := keepAdministrator(c, u); err != nil {
 			return err
 		}
 		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
@@ -214,8 +217,24 @@ func (s *Service) DeleteUser(ctx context.Context, name, heir string) error {
 		if err := dropFactors(c, u.User); err != nil {
 			return err
 		}
-		return c.Tx().DeleteUser(u.User)
+		if err := c.Tx().DeleteUser(u.User); err != nil {
+			return err
+		}
+		return keepAdministrator(c, u)
 	})
+}
+
+// keepAdministrator refuses a change of a user after which nobody of this site's own could administer it: an RBAC service's
+// administrator may be gone with the service. Kinds: Conflict.
+func keepAdministrator(c *gate.Call, was store.UserRow) error {
+	if !was.Admin || was.RightsFrom != 0 {
+		return nil
+	}
+	n, err := c.Tx().CountAdministrators()
+	if err == nil && n == 0 {
+		err = fault.New(fault.Conflict, "%s is the last administrator of this site's own; make another one first.", was.Name)
+	}
+	return err
 }
 
 // transfer gives a user's machines to another.
