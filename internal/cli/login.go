@@ -18,14 +18,18 @@ import (
 type loginArguments struct {
 	words                          []string
 	caFile, caFingerprint, keyFile string
+	agentFile                      string // of an agent at the instance's Candid server
+	browser                        bool   // log in there as a person
 }
 
 func parseLogin(args []string) (l loginArguments, err error) {
-	options := map[string]*string{"--ca-file": &l.caFile, "--ca-fingerprint": &l.caFingerprint, "--api-key-file": &l.keyFile}
+	options := map[string]*string{"--ca-file": &l.caFile, "--ca-fingerprint": &l.caFingerprint, "--api-key-file": &l.keyFile, "--agent-file": &l.agentFile}
 	for i := 0; i < len(args); i++ {
 		name, value, assigned := strings.Cut(args[i], "=")
 		target, known := options[name]
 		switch {
+		case args[i] == "--browser":
+			l.browser = true
 		case known && !assigned:
 			if i++; i == len(args) {
 				return l, usage("login", "%s needs a value.", name)
@@ -46,9 +50,14 @@ func parseLogin(args []string) (l loginArguments, err error) {
 		return l, usage("login", "Give --ca-file or --ca-fingerprint, not both.")
 	case len(l.words) == 3 && l.keyFile != "":
 		return l, usage("login", "The API key is given twice.")
+	case l.external() && (len(l.words) == 3 || l.keyFile != "" || l.browser && l.agentFile != ""):
+		return l, usage("login", "Give an API key, --agent-file or --browser, one of them.")
 	}
 	return l, nil
 }
+
+// external says to log in where the instance's external authentication is.
+func (l loginArguments) external() bool { return l.browser || l.agentFile != "" }
 
 func (a *app) login(ctx context.Context, args []string) error {
 	if wantsHelp(args) {
@@ -71,7 +80,13 @@ func (a *app) login(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if p.Key, err = a.loginKey(l); err != nil {
+	if l.external() {
+		u, _ := url.Parse(p.URL) // it was parsed before
+		p.Key, err = a.externalKey(ctx, l, p.URL, u.Host, trust)
+	} else {
+		p.Key, err = a.loginKey(l)
+	}
+	if err != nil {
 		return err
 	}
 	c, err := a.client(p.URL, p.Key, trust)
