@@ -25,6 +25,7 @@ import (
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/macaroons/macaroonstest"
+	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 )
@@ -294,6 +295,72 @@ func TestCandidMacaroonEnds(t *testing.T) {
 	if code := whoami(); code != 0 {
 		t.Errorf("a day later: got %d", code)
 	}
+}
+
+// TestCandidRecheck asks Candid again about whoever is in, after an hour: groups follow, and nobody goes on while it cannot
+// be asked, or when it does not know him.
+func TestCandidRecheck(t *testing.T) {
+	s := newCandidSite(t)
+	s.candid.Set("pat@site", "lab-ops")
+	s.candid.Person = "pat@site"
+	s.must("admin", "PUT", "/candid-providers/"+s.id+"/", "return", "yes")
+	s.must("admin", "POST", "/maas/?op=set_config", "name", "metalward_session_idle", "value", "86400")
+	login := func() *browser {
+		t.Helper()
+		b := s.browser()
+		c := *s.candid.Client()
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		resp, err := c.Get(b.send("GET", "/login/candid/"+s.id).Header().Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		b.send("GET", strings.TrimPrefix(resp.Header.Get("Location"), s.r.BaseURL))
+		b.isIn("pat@site")
+		return b
+	}
+	b := login()
+	key, err := s.r.Identity.CreateKey(authz.With(t.Context(), b.isIn("pat@site")), identity.NewKey{Name: "kept"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keys["pat"] = key
+	later := func(d time.Duration) { s.ahead.Add(int64(d)) }
+	both := func(what string, session, api int) {
+		t.Helper()
+		if rec := b.send("GET", "/pools"); rec.Code != session {
+			t.Errorf("%s: got page %d, want %d", what, rec.Code, session)
+		}
+		if rec := s.call("pat", "GET", "/resourcepools/"); rec.Code != api {
+			t.Errorf("%s: got %d %s, want %d", what, rec.Code, rec.Body, api)
+		}
+	}
+	asked := s.candid.Asked
+	both("at once", http.StatusOK, http.StatusOK)
+	later(59 * time.Minute)
+	both("within the hour", http.StatusOK, http.StatusOK)
+	if s.candid.Asked != asked {
+		t.Errorf("Candid was asked %d times within the hour", s.candid.Asked-asked)
+	}
+	s.candid.Set("pat@site", "others")
+	later(2 * time.Minute)
+	both("out of the group", http.StatusOK, http.StatusOK)
+	if groups := s.groupsOf("pat@site"); strings.Contains(groups, "Lab operators") {
+		t.Errorf("got groups %v", groups)
+	}
+	s.candid.Down = true
+	later(61 * time.Minute)
+	both("Candid is down", http.StatusServiceUnavailable, http.StatusServiceUnavailable)
+	s.candid.Down = false
+	later(2 * time.Minute)
+	both("Candid is back", http.StatusOK, http.StatusOK)
+	s.candid.Set("pat@site")
+	later(61 * time.Minute)
+	both("unknown", http.StatusSeeOther, http.StatusForbidden)
+	s.candid.Set("pat@site", "lab-ops")
+	both("known again, not logged in", http.StatusSeeOther, http.StatusForbidden)
+	b = login()
+	both("logged in again", http.StatusOK, http.StatusOK)
 }
 
 // TestCandidOtherSite holds that a browser's macaroon cookie says nothing: another site could make it send one, and

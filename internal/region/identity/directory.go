@@ -21,7 +21,8 @@ import (
 const (
 	// RecheckAfter is when it is asked again.
 	RecheckAfter = time.Hour
-	// RecheckGrace is how much longer sessions and keys go on while it cannot be asked; after that they wait for it.
+	// RecheckGrace is how much longer sessions and keys go on while a directory cannot be asked; after that they wait for
+	// it. Those of Candid's people wait at once: it says no more than their groups, and a macaroon would wait, too.
 	RecheckGrace = 4 * time.Hour
 	// recheckPause is the time between two questions while it cannot be asked.
 	recheckPause = time.Minute
@@ -114,7 +115,7 @@ func kept(v *store.View, u metal.User) (id metal.ExternalIdentity, ok bool, err 
 // confirmKept checks the password of a user that a directory keeps. Kinds: Unauthenticated, Exhausted with RetryAfter,
 // Unavailable.
 func (s *Service) confirmKept(ctx context.Context, name string, id metal.ExternalIdentity, password secret.Value) error {
-	if s.providers == nil || password.Empty() {
+	if s.providers == nil || password.Empty() || id.Kind.Macaroons() { // Candid's people have no password
 		return errLogin
 	}
 	attempt, wait := s.guesses.Take(name, authz.OriginFrom(ctx).Source, s.now())
@@ -187,7 +188,7 @@ func (s *Service) recheck(ctx context.Context, id metal.ExternalIdentity) error 
 		return ctx.Err()
 	}
 	if fault.Is(a.err, fault.Unavailable) {
-		if s.now().Sub(id.Checked) <= RecheckAfter+RecheckGrace {
+		if !id.Kind.Macaroons() && s.now().Sub(id.Checked) <= RecheckAfter+RecheckGrace {
 			return nil
 		}
 		return fault.New(fault.Unavailable, "The identity provider %s has not answered for too long to let you go on. Try again in a moment, or ask an administrator.", id.Provider)

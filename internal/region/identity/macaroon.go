@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"time"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
@@ -12,9 +11,6 @@ import (
 
 // Calls of the API that show a discharged macaroon instead of a key: whoever it vouches for acts, while it is good and
 // what the provider said of him is not old.
-
-// vouchedFor is how long what a provider said of somebody is believed; as in MAAS.
-const vouchedFor = time.Hour
 
 // Vouched returns the principal of somebody whom a macaroon vouches for. Kinds: NotFound when the provider has to be
 // asked first, because he is new here or what it said is old: then Admit; Unauthenticated when he may not come.
@@ -38,7 +34,7 @@ func (s *Service) vouched(ctx context.Context, l metal.ExternalLogin) (p authz.P
 		switch now := s.now(); {
 		case u.Disabled:
 			return errInactive
-		case id.ProviderID != l.ProviderID || now.Sub(id.LastUsed) > vouchedFor || id.LastUsed.After(now):
+		case id.ProviderID != l.ProviderID || id.Gone || now.Sub(id.Checked) > RecheckAfter || id.Checked.After(now):
 			return fault.New(fault.NotFound, "The identity provider has to be asked again.")
 		}
 		if old, err = s.outdated(v.View, u.User); err != nil {

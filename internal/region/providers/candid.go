@@ -239,6 +239,19 @@ func (s *Service) describeCandid(ctx context.Context, p metal.Provider, key secr
 	return l, nil
 }
 
+// recheckCandid asks Candid about somebody whom it vouched for; false when it does not know him any more, or its people of
+// his domain are not let in now. Kinds: Unavailable.
+func (s *Service) recheckCandid(ctx context.Context, p metal.Provider, key secret.Value, username string) (l metal.ExternalLogin, ok bool, err error) {
+	if domain := p.Options["domain"]; domain != "" && !strings.HasSuffix(username, "@"+domain) {
+		return l, false, nil
+	}
+	said, err := s.about(ctx, vouching{Provider: p, hidden: key}, username)
+	if fault.Is(err, fault.NotFound) {
+		return l, false, nil
+	}
+	return metal.ExternalLogin{ProviderID: p.ID, Issuer: p.Issuer, Subject: username, Name: username, Groups: said.Groups, Email: said.Email}, err == nil, err
+}
+
 // testMacaroons asks a provider for its public key, and as an agent about somebody.
 func (s *Service) testMacaroons(ctx context.Context, p metal.Provider, key secret.Value, who string) (r Report) {
 	v := vouching{Provider: p, d: discharger(p, 0), hidden: key}

@@ -122,6 +122,8 @@ func (s *Service) Recheck(ctx context.Context, id metal.ExternalIdentity) (l met
 		}
 		who, ok, err := s.directories.Look(ctx, d, id.Subject, values(p))
 		return external(p, who), ok, err
+	case metal.ProviderCandid:
+		return s.recheckCandid(ctx, p, hidden, id.Subject)
 	}
 	return l, false, fault.New(fault.Internal, "People of this kind of provider are not asked about.")
 }
