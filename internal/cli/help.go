@@ -10,7 +10,7 @@ import (
 
 // overview explains the commands of this package.
 func (a *app) overview(w io.Writer) {
-	_, _ = fmt.Fprintf(w, `usage: %[1]s login [--ca-file F | --ca-fingerprint HEX] [--api-key-file F | --agent-file F | --browser] PROFILE URL [-]
+	_, _ = fmt.Fprintf(w, `usage: %[1]s login [--ca-file F | --ca-fingerprint HEX] [--api-key-file F | --agent-file F | --browser | --oidc[=NAME]] PROFILE URL [-]
        %[1]s logout PROFILE
        %[1]s list
        %[1]s PROFILE RESOURCE ACTION [ARGUMENT...] [NAME=VALUE | NAME@=FILE ...]
@@ -23,7 +23,7 @@ Answers go to standard output as JSON. Exit codes: 0 done, 1 refused or failed, 
 }
 
 func (a *app) loginHelp() {
-	a.print(`usage: %[1]s login [--ca-file F | --ca-fingerprint HEX] [--api-key-file F | --agent-file F | --browser] PROFILE URL [-]
+	a.print(`usage: %[1]s login [--ca-file F | --ca-fingerprint HEX] [--api-key-file F | --agent-file F | --browser | --oidc[=NAME]] PROFILE URL [-]
 
 Save the instance at URL, such as https://HOST:5443/MAAS/, and an API key under the name PROFILE.
 
@@ -31,6 +31,8 @@ Save the instance at URL, such as https://HOST:5443/MAAS/, and an API key under 
   --api-key-file F      read the API key from a file
   --agent-file F        make an API key as an agent at the instance's Candid server, of this file
   --browser             make an API key by logging in with a browser at its Candid server or RBAC service
+  --oidc[=NAME]         log in at the identity provider NAME, or the only one, in a browser; the key that comes of it
+                        ends after some weeks
   --ca-file F           trust only the authorities in this PEM file
   --ca-fingerprint HEX  trust only the authority with this SHA-256, which the instance prints when it starts
 

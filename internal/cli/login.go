@@ -20,6 +20,8 @@ type loginArguments struct {
 	caFile, caFingerprint, keyFile string
 	agentFile                      string // of an agent at the instance's Candid server
 	browser                        bool   // log in there as a person
+	oidc                           bool   // log in at an OpenID provider
+	provider                       string // its name; empty: the only one
 }
 
 func parseLogin(args []string) (l loginArguments, err error) {
@@ -30,6 +32,8 @@ func parseLogin(args []string) (l loginArguments, err error) {
 		switch {
 		case args[i] == "--browser":
 			l.browser = true
+		case name == "--oidc":
+			l.oidc, l.provider = true, value
 		case known && !assigned:
 			if i++; i == len(args) {
 				return l, usage("login", "%s needs a value.", name)
@@ -48,6 +52,8 @@ func parseLogin(args []string) (l loginArguments, err error) {
 		return l, usage("login", "login takes the name of a profile and the URL of the instance.")
 	case l.caFile != "" && l.caFingerprint != "":
 		return l, usage("login", "Give --ca-file or --ca-fingerprint, not both.")
+	case l.oidc && (len(l.words) == 3 || l.keyFile != "" || l.external()):
+		return l, usage("login", "With --oidc there is no API key to give: the login makes one.")
 	case len(l.words) == 3 && l.keyFile != "":
 		return l, usage("login", "The API key is given twice.")
 	case l.external() && (len(l.words) == 3 || l.keyFile != "" || l.browser && l.agentFile != ""):
@@ -83,6 +89,8 @@ func (a *app) login(ctx context.Context, args []string) error {
 	if l.external() {
 		u, _ := url.Parse(p.URL) // it was parsed before
 		p.Key, err = a.externalKey(ctx, l, p.URL, u.Host, trust)
+	} else if l.oidc {
+		p.Key, err = a.deviceKey(ctx, p.URL, trust, l.provider)
 	} else {
 		p.Key, err = a.loginKey(l)
 	}
