@@ -36,6 +36,9 @@ func (s *surface) addRBAC(server *rbactest.Server) int64 {
 	key := macaroons.NewKey()
 	o := s.must("admin", "POST", "/rbac-providers/", "name", "estate", "rbac_url", server.URL, "agent_username", server.Register("Site", key.Public()),
 		"agent_key", key.Private().RevealString(), "enabled", "true", "create_users", "true")
+	if err := s.r.RBAC.Sync(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
 	return int64(o["id"].(float64))
 }
 
@@ -93,9 +96,6 @@ func (e *estate) company() *company { return &company{surface: e.surface, lab: e
 // do, and is told of the pools.
 func TestRBACEstate(t *testing.T) {
 	e := newEstate(t)
-	if err := e.r.RBAC.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if got := e.server.Pools(); got["0"] != "default" || got[fmt.Sprint(e.lab)] != "lab" || len(got) != 3 {
 		t.Errorf("the service knows %v", got)
 	}

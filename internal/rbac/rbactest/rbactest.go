@@ -174,6 +174,13 @@ func (s *Server) Forget() {
 	s.nextSync()
 }
 
+// Know has the service know a pool that nobody pushed.
+func (s *Server) Know(id, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pools[id] = name
+}
+
 // Count is how many requests of a method to paths with a prefix came with a right macaroon.
 func (s *Server) Count(method, prefix string) (n int) {
 	s.mu.Lock()

@@ -125,6 +125,9 @@ func (s *Service) usable(ctx context.Context, id int64) (metal.Provider, *protoc
 // Describe says who somebody is whom a service vouches for. It is asked at a login. Kinds: NotFound when the service does
 // not know him or gives him no rights, Unavailable.
 func (s *Service) Describe(ctx context.Context, p metal.Provider, key secret.Value, username string) (l metal.ExternalLogin, err error) {
+	if err := s.told(ctx, p.ID); err != nil {
+		return l, err
+	}
 	c, err := s.client(p, key)
 	if err != nil {
 		return l, err

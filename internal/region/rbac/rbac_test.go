@@ -234,6 +234,45 @@ func TestSync(t *testing.T) {
 	})
 }
 
+// TestForeignPools registers as a site that another one was before: as long as one of its pools has the id of another one here,
+// nothing is sent and nobody acts.
+func TestForeignPools(t *testing.T) {
+	e := newEnv(t, regiontest.SQLite(t))
+	lab := e.pool("lab")
+	e.server.Forget() // it knows a pool 4711 of another site
+	e.server.Know(strconv.FormatInt(lab.ID, 10), "production")
+	e.sync()
+	if st := e.state(); !strings.Contains(st.Error, `"production"`) || !st.Synced.IsZero() {
+		t.Errorf("got %+v", st)
+	}
+	e.pushed(0)
+	if _, err := e.s.Describe(t.Context(), e.p, e.key, "jane"); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a login before the service was told: got %v", err)
+	}
+	u := e.jane()
+	e.allow("admin-machines", lab.ID)
+	if err := e.s.Freshen(t.Context(), u); !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Message(err), "not been told") || e.holds(u) != nil {
+		t.Errorf("got %v, %v", err, e.holds(u))
+	}
+	e.rename(lab.ID, "production")
+	e.clock.Advance(time.Minute)
+	e.sync()
+	e.same()
+	e.ok(e.s.Freshen(t.Context(), u))
+	// Told once, the service may be behind by a name.
+	e.server.Forget()
+	e.server.Know(strconv.FormatInt(lab.ID, 10), "lab")
+	e.put()
+	e.sync()
+	e.same()
+	// Another agent is another site there.
+	e.p.Options["agent_username"] += "-other"
+	e.put()
+	if err := e.s.Freshen(t.Context(), u); !fault.Is(err, fault.Unavailable) || !e.asked(u).IsZero() {
+		t.Errorf("as another agent: got %v, asked %v", err, e.asked(u))
+	}
+}
+
 // TestSyncConverges makes random changes of pools while the service fails at random: in the end it knows just our pools.
 func TestSyncConverges(t *testing.T) {
 	for seed := range uint64(4) {
@@ -365,6 +404,7 @@ func (e *env) jane() metal.User {
 		return c.Tx().PutIdentity(u.User, metal.ExternalIdentity{Issuer: e.p.Issuer, Subject: "jane", ProviderID: e.p.ID})
 	}))
 	e.server.AddPerson("jane", macaroons.NewKey().Public())
+	e.sync()
 	return u.User
 }
 

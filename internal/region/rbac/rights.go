@@ -2,6 +2,7 @@ package rbac
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,7 +48,7 @@ func (s *Service) freshen(ctx context.Context, u metal.User, q *question) {
 	ctx, cancel := context.WithTimeout(authz.AsSystem(ctx, "rbac"), protocol.Timeout)
 	defer cancel()
 	err := s.refresh(ctx, u)
-	if err != nil && !fault.Is(err, fault.Forbidden) {
+	if err != nil && !fault.Is(err, fault.Forbidden) && !errors.Is(err, errUntold) {
 		s.Log.WarnContext(ctx, "cannot refresh a user's rights", "user", u.Name, "error", err)
 		err = fmt.Errorf("%w (%w)", &fault.Error{Kind: fault.Unavailable, Message: "What you may do here is decided by an RBAC service, which cannot be asked now. Try again in a moment.",
 			RetryAfter: metal.RightsAge}, err)
@@ -57,6 +58,20 @@ func (s *Service) freshen(ctx context.Context, u metal.User, q *question) {
 	s.mu.Unlock()
 	q.err = err
 	close(q.done)
+}
+
+// errUntold is that a service says what people may do on pools which we have not told it of, and which may be another site's.
+var errUntold = &fault.Error{Kind: fault.Unavailable, Message: "The RBAC service that decides what you may do has not been told of this site's pools yet. Try again in a moment.", RetryAfter: metal.RightsAge}
+
+// told demands that a service has been told of the pools.
+func (s *Service) told(ctx context.Context, providerID int64) error {
+	return s.Gate.View(authz.AsSystem(ctx, "rbac"), authz.ProviderView, func(v *gate.Viewing) error {
+		st, err := v.RBACSync(providerID)
+		if err == nil && st.Synced.IsZero() {
+			err = errUntold
+		}
+		return err
+	})
 }
 
 var errInactive = fault.New(fault.Forbidden, "The RBAC service that decides what you may do gives you no rights here.")
@@ -71,6 +86,9 @@ func (s *Service) refresh(ctx context.Context, u metal.User) error {
 	asked := s.Now().UTC().Truncate(time.Microsecond)
 	p, c, err := s.usable(ctx, u.RightsFrom)
 	if err != nil {
+		return err
+	}
+	if err := s.told(ctx, p.ID); err != nil {
 		return err
 	}
 	username, err := s.subject(ctx, u)

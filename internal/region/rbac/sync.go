@@ -99,6 +99,9 @@ func (s *Service) syncOne(ctx context.Context, id int64) error {
 		return nil
 	}
 	syncID := ""
+	if err == nil && t.state.Synced.IsZero() {
+		err = t.meet(ctx, c)
+	}
 	if err == nil {
 		syncID, err = t.tell(ctx, c, greeted)
 	}
@@ -206,6 +209,26 @@ func (t task) net() protocol.Change {
 		}
 	}
 	return ch
+}
+
+// meet looks at what a service knows that was never told anything by us: perhaps another site's pools, with rights on them.
+// Rights are on ids, so one that stands for another pool here would let people where they do not belong. Kinds: Conflict.
+func (t task) meet(ctx context.Context, c *protocol.Client) error {
+	list, err := c.Resources(ctx, protocol.TypePool)
+	if err != nil {
+		return err
+	}
+	names := map[string]string{}
+	for _, p := range t.pools {
+		names[strconv.FormatInt(p.ID, 10)] = p.Name
+	}
+	for _, r := range list {
+		if name, ok := names[r.ID]; ok && name != r.Name {
+			return fault.New(fault.Conflict, "The RBAC service knows the pool %s as %q, which is %q here: rights given there would be on another pool. "+
+				"Register this site under a name of its own, or rename the pool here.", r.ID, metal.Printable(r.Name, 100), name)
+		}
+	}
+	return nil
 }
 
 // tell tells a service, and returns what it calls its state then. A region that has just begun to lead tells it even

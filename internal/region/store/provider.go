@@ -65,6 +65,9 @@ func (t *Tx) AddProvider(p *metal.Provider) (err error) {
 // PutProvider updates a provider and its groups. Kinds: Conflict when name or issuer is taken.
 func (t *Tx) PutProvider(p metal.Provider) error {
 	t.touch(ProviderTarget(p.ID), false)
+	if err := t.resyncRBAC(p); err != nil {
+		return err
+	}
 	options, err := json.Marshal(p.Options)
 	if err != nil {
 		return err
@@ -72,9 +75,6 @@ func (t *Tx) PutProvider(p metal.Provider) error {
 	_, err = t.exec("UPDATE providers SET name = ?, issuer = ?, options = ?, create_users = ?, enabled = ? WHERE id = ?",
 		p.Name, p.Issuer, string(options), bit(p.CreateUsers), bit(p.Enabled), p.ID)
 	if err != nil {
-		return err
-	}
-	if err := t.resyncRBAC(p.ID); err != nil {
 		return err
 	}
 	return t.putProviderGroups(p)

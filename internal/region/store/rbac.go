@@ -3,6 +3,7 @@ package store
 import (
 	"database/sql"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
@@ -11,7 +12,7 @@ import (
 // RBACSync is how far an RBAC service's resources are brought in line with the pools here.
 type RBACSync struct {
 	SyncID   string    // what the service called the last state sent; empty sends everything anew
-	Synced   time.Time // when that was
+	Synced   time.Time // when that was; zero: never
 	Pools    int64     // how many pools it had
 	RetryAt  time.Time // not before then, after a failure
 	Failures int64     // in a row
@@ -42,9 +43,23 @@ func (t *Tx) PutRBACSync(providerID int64, s RBACSync) error {
 }
 
 // resyncRBAC has everything sent to a provider's service anew, at once, if it is one of the kind rbac: it was configured
-// anew, or missed changes while it was not enabled.
-func (t *Tx) resyncRBAC(providerID int64) error {
-	_, err := t.exec("UPDATE rbac_syncs SET sync_id = '', retry_at = 0, failures = 0, error = '' WHERE provider_id = ?", providerID)
+// anew, or missed changes while it was not enabled. To another service than before nothing was ever sent, and
+// what that one said of people counts for nothing.
+func (t *Tx) resyncRBAC(p metal.Provider) error {
+	if p.Kind != metal.ProviderRBAC {
+		return nil
+	}
+	was, err := t.Provider(p.ID)
+	if err != nil {
+		return err
+	}
+	same := was.Issuer == p.Issuer && maps.Equal(was.Options, p.Options)
+	if !same {
+		if _, err := t.exec("DELETE FROM rbac_answers WHERE user_id IN (SELECT id FROM users WHERE rights_from = ?)", p.ID); err != nil {
+			return err
+		}
+	}
+	_, err = t.exec("UPDATE rbac_syncs SET sync_id = '', retry_at = 0, failures = 0, error = '', synced = synced * ? WHERE provider_id = ?", bit(same), p.ID)
 	return err
 }
 

@@ -37,6 +37,10 @@ func testRBAC(d *db) {
 	d.do(func(tx *store.Tx) error { return tx.PutProvider(p) })
 	want.SyncID, want.RetryAt, want.Failures, want.Error = "", time.Time{}, 0, ""
 	d.same(state(), want) // configured anew: what it was sent counts for nothing
+	p.Options = map[string]string{"agent_username": "other"}
+	d.do(func(tx *store.Tx) error { return tx.PutProvider(p) })
+	want.Synced = time.Time{}
+	d.same(state(), want) // another agent: another service was told
 
 	next := metal.ResourcePool{Name: "next"}
 	if _, err := d.try(func(tx *store.Tx) error {
