@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/maasapi"
+	"github.com/metalward/metalward/internal/macaroons/macaroonstest"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/directory/directorytest"
 	"github.com/metalward/metalward/internal/region/gate"
@@ -41,11 +43,18 @@ const (
 	byGroup    = "groups"
 	byProvider = "groups that an identity provider says"
 	byLDAP     = "groups of a directory"
+	byCandid   = "groups of Candid"
 )
 
 func newCompanyBy(t *testing.T, mode string) *company {
 	t.Helper()
-	c := &company{surface: newSurfaceWith(t, func(o *Options) { o.Config.EgressAllow = []string{"127.0.0.0/8"} })}
+	var candid *macaroonstest.Candid
+	c := &company{surface: newSurfaceWith(t, func(o *Options) {
+		o.Config.EgressAllow = []string{"127.0.0.0/8"}
+		if mode == byCandid {
+			candid, o.Config.EgressCA = newCandid(t)
+		}
+	})}
 	c.lab = int64(c.must("admin", "POST", "/resourcepools/", "name", "lab")["id"].(float64))
 	c.other = int64(c.must("admin", "POST", "/resourcepools/", "name", "other")["id"].(float64))
 	var provider metal.Provider
@@ -63,6 +72,9 @@ func newCompanyBy(t *testing.T, mode string) *company {
 	if mode == byLDAP {
 		c.directory()
 	}
+	if mode == byCandid {
+		c.agents(candid)
+	}
 	for name, role := range people {
 		if name == "admin" {
 			continue
@@ -70,6 +82,7 @@ func newCompanyBy(t *testing.T, mode string) *company {
 		switch mode {
 		case byProvider:
 			c.visitor(provider.ID, name, role)
+		case byCandid: // he came already
 		case byLDAP:
 			var err error
 			if c.keys[name], err = c.r.Identity.Authenticate(authz.WithOrigin(context.Background(), authz.Origin{Source: "192.0.2.1"}), name,
@@ -86,7 +99,7 @@ func newCompanyBy(t *testing.T, mode string) *company {
 			}
 		}
 		switch {
-		case role == "" || mode == byProvider || mode == byLDAP:
+		case role == "" || mode == byProvider || mode == byLDAP || mode == byCandid:
 		case mode == byGroup:
 			g := c.must("admin", "POST", "/groups/", "name", role+"s of lab")
 			c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
@@ -115,6 +128,39 @@ func (c *company) directory() {
 	}
 	c.must("admin", "POST", "/ldap-providers/", "name", "staff", "servers", d.URL(), "ca", d.CA, "bind_dn", directorytest.Searcher, "bind_password", directorytest.SearcherPassword,
 		"base_dn", directorytest.People, "enabled", "true", "create_users", "true", "groups", groups)
+}
+
+// agents are people at a Candid server, with a group for each role on the pool "lab". They come as MAAS's clients do, and make
+// keys.
+func (c *company) agents(candid *macaroonstest.Candid) {
+	c.t.Helper()
+	s := &candidSite{signOn: &signOn{surface: c.surface}, candid: candid, agent: candid.Agent("maas@candid"), srv: httptest.NewTLSServer(c.handler)}
+	c.t.Cleanup(s.srv.Close)
+	groups := ""
+	for _, role := range []string{authz.Operator, authz.RoleUser, authz.Auditor} {
+		c.must("admin", "POST", "/groups/", "name", role+"s of lab")
+		c.must("admin", "POST", "/grants/", "group", role+"s of lab", "role", role, "pool", "lab")
+		groups += role + "=" + role + "s of lab\n"
+	}
+	c.must("admin", "POST", "/candid-providers/", "name", "Candid", "candid_url", candid.URL, "agent_username", s.agent.Username,
+		"agent_key", s.agent.Key.Private().RevealString(), "enabled", "true", "create_users", "true", "groups", groups)
+	for name, role := range people {
+		if name == "admin" {
+			continue
+		}
+		who := candid.Agent(name)
+		candid.Set(name, role, "others")
+		code, body := s.send(s.program(who), "POST", maasapi.Root+"/account/?op=create_authorisation_token", "name", "test")
+		var k struct {
+			Consumer string `json:"consumer_key"`
+			Token    string `json:"token_key"`
+			Secret   string `json:"token_secret"`
+		}
+		if err := json.Unmarshal([]byte(body), &k); err != nil || code != http.StatusOK {
+			c.t.Fatalf("%s: got %d %s", name, code, body)
+		}
+		c.keys[name] = identity.KeySecret{APIKey: metal.APIKey{ConsumerKey: k.Consumer, TokenKey: k.Token}, Secret: secret.FromString(k.Secret)}
+	}
 }
 
 // visitor is somebody whom a provider has verified, and of whom it says one group, or none.
@@ -195,7 +241,7 @@ func (c *company) principal(name string) (p authz.Principal) {
 // TestEveryRoleOnEveryMachine calls every operation on a machine as every role, on one that is free, his own, and
 // another's, in his pool and in another: the server answers as the table says, however he came by the role.
 func TestEveryRoleOnEveryMachine(t *testing.T) {
-	for _, mode := range []string{byUser, byGroup, byProvider, byLDAP} {
+	for _, mode := range []string{byUser, byGroup, byProvider, byCandid, byLDAP} {
 		t.Run(mode, func(t *testing.T) { everyRole(newCompanyBy(t, mode)) })
 	}
 }

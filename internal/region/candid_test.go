@@ -38,13 +38,21 @@ type candidSite struct {
 	srv    *httptest.Server // the region, for clients that want one
 }
 
-func newCandidSite(t *testing.T, fields ...string) *candidSite {
+// newCandid starts a Candid server, and returns the file of its certificate.
+func newCandid(t *testing.T) (c *macaroonstest.Candid, ca string) {
 	t.Helper()
-	s := &candidSite{signOn: &signOn{}, candid: macaroonstest.New(t)}
-	ca := filepath.Join(t.TempDir(), "candid.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.candid.Certificate().Raw}), 0o600); err != nil {
+	c, ca = macaroonstest.New(t), filepath.Join(t.TempDir(), "candid.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return c, ca
+}
+
+func newCandidSite(t *testing.T, fields ...string) *candidSite {
+	t.Helper()
+	s := &candidSite{signOn: &signOn{}}
+	candid, ca := newCandid(t)
+	s.candid = candid
 	clock := func() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 	s.surface = newSurfaceWith(t, func(o *Options) {
 		o.Now = clock
