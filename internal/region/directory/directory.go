@@ -221,6 +221,9 @@ func (c *Client) ask(ctx context.Context, d Config, fn func(*ldap.Conn) error) e
 	}
 	var last error
 	for _, server := range c.order(d.Servers) {
+		if deadline, _ := ctx.Deadline(); ctx.Err() != nil || time.Until(deadline) <= 0 {
+			break
+		}
 		err := c.askServer(ctx, d, server, fn)
 		c.note(server, err)
 		if err == nil {
@@ -228,9 +231,6 @@ func (c *Client) ask(ctx context.Context, d Config, fn func(*ldap.Conn) error) e
 		}
 		if last == nil {
 			last = err
-		}
-		if ctx.Err() != nil {
-			break
 		}
 	}
 	return errors.Join(errUnavailable, last)

@@ -31,7 +31,7 @@ const (
 // Binds is the policy for passwords that go to a directory, counted for the account as a whole: so many wrong ones go there,
 // from however many networks, before the directory itself may lock the account. One more follows in each Forgive.
 var Binds = throttle.Policy{
-	Subject: throttle.Limits{Free: 4, First: time.Minute, Most: 15 * time.Minute, Forgive: 15 * time.Minute, Keys: 50_000},
+	Subject: throttle.Limits{Free: 4, First: 15 * time.Minute, Most: 15 * time.Minute, Forgive: 15 * time.Minute, Keys: 50_000},
 	Address: throttle.Limits{Free: 1 << 30, First: time.Second, Most: time.Second, Forgive: 15 * time.Minute, Keys: 1}, // there is no address
 	Block:   throttle.Limits{Free: 1 << 30, First: time.Second, Most: time.Second, Forgive: 15 * time.Minute, Keys: 1},
 }

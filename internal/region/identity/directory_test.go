@@ -52,6 +52,16 @@ func TestDirectoryGuessing(t *testing.T) {
 	if len(d.asked) != identity.Binds.Subject.Free {
 		t.Errorf("the directory was asked %d times", len(d.asked))
 	}
+	for i := range 12 { // three hours, a guess each quarter
+		clock.Advance(identity.Binds.Subject.Forgive + time.Second)
+		for range 10 {
+			_, err := login(c, fmt.Sprintf("10.%d.1.1", i), "jane", "wrong")
+			tried(t, err)
+		}
+	}
+	if n := len(d.asked) - identity.Binds.Subject.Free; n > 12 {
+		t.Errorf("the directory was asked %d times in three hours", n)
+	}
 	clock.Advance(24 * time.Hour)
 	d.asked = nil
 	for i := range identity.Binds.Subject.Free + 10 {
