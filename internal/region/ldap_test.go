@@ -248,6 +248,21 @@ func TestDirectoryProviders(t *testing.T) {
 	s.must("alice", "PUT", path, "name", "People")
 	admin := s.browser()
 	admin.enter("admin", "a long enough password")
+	// A further one by the form, of a directory that everybody may search: an account needs its password.
+	form := []string{"kind", "ldap", "name", "Guests", "servers", d.URL(), "ca", d.CA, "base_dn", directorytest.Groups, "user_filter", "(uid={name})", "create_users", "on"}
+	if page := admin.send("GET", "/providers?kind=ldap").Body.String(); !strings.Contains(page, `name="bind_dn"`) || strings.Contains(page, `name="client_id"`) {
+		t.Errorf("got page %s", page)
+	}
+	if rec := admin.send("POST", "/providers", append(form, "bind_dn", directorytest.Searcher)...); rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "This field is required.") {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	rec := admin.send("POST", "/providers", form...)
+	if rec.Code != http.StatusSeeOther || !strings.HasPrefix(rec.Header().Get("Location"), "/providers/") {
+		t.Fatalf("got %d %s", rec.Code, rec.Body)
+	}
+	if rec := admin.send("POST", strings.TrimSuffix(rec.Header().Get("Location"), "?notice=added"), append(form, "bind_dn", directorytest.Searcher)...); rec.Code != http.StatusBadRequest {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
 	page := admin.send("GET", "/providers/"+s.id).Body.String()
 	if !strings.Contains(page, "LDAP directory") || !strings.Contains(page, "Is set. Leave empty to keep it.") || strings.Contains(page, "canary") {
 		t.Errorf("got page %s", page)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -257,6 +258,9 @@ type fake struct {
 	entries func(filter string) []*ldap.Entry
 	refers  bool // every search is answered with a referral besides
 	wrong   func(dn string) bool
+
+	mu  sync.Mutex
+	ops string // of all connections: b for a bind, s for a search; guarded by mu
 }
 
 func newFake(t *testing.T, entries func(string) []*ldap.Entry) *fake {
@@ -276,6 +280,9 @@ func (f *fake) serve(c net.Conn) {
 			return
 		}
 		id, op := m.Children[0].Value.(int64), m.Children[1]
+		f.mu.Lock()
+		f.ops += map[ber.Tag]string{ldap.ApplicationBindRequest: "b", ldap.ApplicationSearchRequest: "s"}[op.Tag]
+		f.mu.Unlock()
 		switch op.Tag {
 		case ldap.ApplicationBindRequest:
 			code := uint16(ldap.LDAPResultSuccess)
@@ -401,6 +408,40 @@ func TestActiveDirectory(t *testing.T) {
 		guid = bad
 		if _, answer, err := c.Login(t.Context(), d, "jane", secret.FromString("right"), nil); answer == directory.Right || !fault.Is(err, fault.Unavailable) {
 			t.Errorf("identity %q: got %v, %v", bad, answer, err)
+		}
+	}
+}
+
+// TestSameWork holds that every refusal costs the directory the same: nobody learns by the time who exists.
+func TestSameWork(t *testing.T) {
+	entry := func(uac string) *ldap.Entry {
+		return ldap.NewEntry("CN=jane", map[string][]string{"objectGUID": {strings.Repeat("x", 16)}, "userAccountControl": {uac}})
+	}
+	f := newFake(t, func(filter string) []*ldap.Entry {
+		switch {
+		case strings.Contains(filter, "=jane)"):
+			return []*ldap.Entry{entry("512")}
+		case strings.Contains(filter, "=disabled)"):
+			return []*ldap.Entry{entry("514")}
+		case strings.Contains(filter, "=twin)"):
+			return []*ldap.Entry{entry("512"), entry("512")}
+		}
+		return nil
+	})
+	f.wrong = func(who string) bool { return strings.HasSuffix(who, " wrong") }
+	d, c := f.config("group_filter", "(member={dn})"), client()
+	for _, name := range []string{"jane", "disabled", "twin", "nobody"} {
+		f.ops = ""
+		if _, answer, err := c.Login(t.Context(), d, name, secret.FromString("wrong"), nil); answer == directory.Right || err != nil {
+			t.Errorf("%s: got %v, %v", name, answer, err)
+		}
+		if f.ops != "bsb" {
+			t.Errorf("%s: the directory was asked %s, want bsb", name, f.ops)
+		}
+	}
+	for _, name := range []string{"disabled", "twin", "nobody"} { // even if it took every password for right
+		if _, answer, err := c.Login(t.Context(), d, name, secret.FromString("any"), nil); answer == directory.Right || err != nil {
+			t.Errorf("%s: got %v, %v", name, answer, err)
 		}
 	}
 }

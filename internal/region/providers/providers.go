@@ -303,6 +303,11 @@ func (s *Service) putSecret(c *gate.Call, p metal.Provider, v secret.Value) erro
 	return c.Tx().PutSecret(store.ProviderTarget(p.ID), secretRef(p), sealed, c.Now())
 }
 
+// needsSecret reports whether a provider is of no use without a secret: a directory that everybody may search has none.
+func needsSecret(p metal.Provider) bool {
+	return p.Type().Secret.Required || p.Options["bind_dn"] != ""
+}
+
 // maxSecret bounds a provider's secret, in bytes.
 const maxSecret = 4096
 
@@ -329,7 +334,7 @@ func (s *Service) Create(ctx context.Context, kind metal.ProviderKind, e Edit) (
 		if err := mayHandle(c, p); err != nil {
 			return err
 		}
-		if e.Secret == nil && (p.Type().Secret.Required || p.Options["bind_dn"] != "") {
+		if e.Secret == nil && needsSecret(p) {
 			return fault.Field(p.Type().Secret.Name, "This field is required.")
 		}
 		c.Note("after", describe(p))
@@ -365,9 +370,14 @@ func (s *Service) Update(ctx context.Context, kind metal.ProviderKind, id int64,
 		if err := mayMove(c, was, p); err != nil {
 			return err
 		}
-		if _, has, err := c.Tx().Secret(secretRef(p)); err != nil || has && e.Secret == nil && !was.SameAddress(p) {
-			// It would go to somebody else than who gave it.
-			return errors2(err, fault.Field(p.Type().Secret.Name, "Enter the secret that belongs to the new address."))
+		_, has, err := c.Tx().Secret(secretRef(p))
+		switch {
+		case err != nil:
+			return err
+		case has && e.Secret == nil && !was.SameAddress(p): // it would go to somebody else than who gave it
+			return fault.Field(p.Type().Secret.Name, "Enter the secret that belongs to the new address.")
+		case !has && e.Secret == nil && needsSecret(p):
+			return fault.Field(p.Type().Secret.Name, "This field is required.")
 		}
 		c.Note("before", describe(was))
 		c.Note("after", describe(p))
