@@ -216,6 +216,9 @@ func TestRegister(t *testing.T) {
 	if _, err := c.Push(t.Context(), rbac.TypePool, rbac.Change{}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a person pushes: got %v", err)
 	}
+	if _, err := as(t, s, a.Username, mine).Register(t.Context(), "By an agent", mine.Public(), false); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("an agent registers: got %v", err)
+	}
 	if _, err := c.Register(t.Context(), "Site", mine.Public(), false); !fault.Is(err, fault.Invalid) {
 		t.Errorf("again: got %v", err)
 	}

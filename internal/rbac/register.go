@@ -2,10 +2,12 @@ package rbac
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/metalward/metalward/internal/fault"
 )
@@ -15,6 +17,9 @@ import (
 
 // product is the label of the product that a site registers as. Its resource types and permissions are MAAS's.
 const product = "maas"
+
+// personTimeout bounds a call in a person's name, who may have to log in with a browser meanwhile.
+const personTimeout = 12 * time.Minute
 
 // Service is one that the person may register a site for.
 type Service struct {
@@ -30,9 +35,17 @@ type Agent struct {
 }
 
 // Register registers a site's public key, base64, for the service of a name, which is created if it is not there.
-// Kinds: Unavailable, Conflict when the person may not create a service of this name, Invalid for a service that has a
-// site already, unless replace is set.
-func (c *Client) Register(ctx context.Context, service, publicKey string, replace bool) (a Agent, err error) {
+// Kinds: Unavailable, Forbidden and Conflict when the person may not, Invalid for a service that has a site already, unless
+// replace is set.
+func (c *Client) Register(ctx context.Context, service, publicKey string, replace bool) (Agent, error) {
+	a, err := c.register(ctx, service, publicKey, replace)
+	if errors.Is(err, errAgent) {
+		err = fmt.Errorf("%w (%w)", fault.New(fault.Forbidden, "The RBAC service does not let you register a site."), err)
+	}
+	return a, err
+}
+
+func (c *Client) register(ctx context.Context, service, publicKey string, replace bool) (a Agent, err error) {
 	if !named(service, maxName) {
 		return a, fault.Field("rbac_service_name", "Use 1 to %d printable characters.", maxName)
 	}
@@ -67,7 +80,7 @@ func (c *Client) Register(ctx context.Context, service, publicKey string, replac
 	if err != nil {
 		return a, err
 	}
-	if err := c.send(ctx, PushTimeout, http.MethodPost, address, in, &out); err != nil {
+	if err := c.send(ctx, personTimeout, http.MethodPost, address, in, &out); err != nil {
 		return a, fmt.Errorf("cannot register a key: %w", err)
 	}
 	u, err := url.Parse(out.URL)
@@ -93,7 +106,7 @@ func (c *Client) productURI(ctx context.Context) (string, error) {
 		Label string `json:"label"`
 		URI   string `json:"$uri"`
 	}
-	if err := c.call(ctx, PushTimeout, http.MethodGet, "/api/rbac/v1/product", nil, nil, &list); err != nil {
+	if err := c.call(ctx, personTimeout, http.MethodGet, "/api/rbac/v1/product", nil, nil, &list); err != nil {
 		return "", fmt.Errorf("cannot list products: %w", err)
 	}
 	for _, p := range list {
@@ -111,7 +124,7 @@ func (c *Client) Registerable(ctx context.Context) (list []Service, err error) {
 		return nil, err
 	}
 	var all []wireService
-	if err := c.call(ctx, PushTimeout, http.MethodGet, "/api/rbac/v1/service/registerable", nil, nil, &all); err != nil {
+	if err := c.call(ctx, personTimeout, http.MethodGet, "/api/rbac/v1/service/registerable", nil, nil, &all); err != nil {
 		return nil, fmt.Errorf("cannot list services: %w", err)
 	}
 	if all == nil || len(all) > maxEntries {
@@ -132,7 +145,7 @@ func (c *Client) createService(ctx context.Context, name string) (s Service, err
 		return s, err
 	}
 	in := map[string]any{"name": name, "product": map[string]string{"$ref": uri}}
-	err = c.call(ctx, PushTimeout, http.MethodPost, "/api/rbac/v1/service", nil, in, nil)
+	err = c.call(ctx, personTimeout, http.MethodPost, "/api/rbac/v1/service", nil, in, nil)
 	if status(err, http.StatusConflict) {
 		return s, fault.New(fault.Conflict, "You may not create the service %s, or it exists and is not yours to register.", name)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,7 +125,7 @@ func TestRBACEstate(t *testing.T) {
 	if code, body := e.send(administrator, "GET", dischargeRequest); code != http.StatusOK || !strings.Contains(body, `"is_superuser":true`) {
 		t.Errorf("boss: got %d %s", code, body)
 	}
-	for page, want := range map[string]string{"/providers/" + e.id: "Pools known there</dt><dd>3<", "/users/jane": "decided by the RBAC service estate alone", "/access?user=jane": "rbac:admin-machines"} {
+	for page, want := range map[string]string{"/providers/" + e.id: "Pools known there</dt><dd>3<", "/users/jane": "decided by the RBAC service estate alone", "/access?user=jane": `<span class="mono">rbac:admin-machines</span> <a class="dim" href="/providers/` + e.id + `">`} {
 		if code, body := e.send(administrator, "GET", page); code != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: got %d, without %q", page, code, want)
 		}
@@ -137,6 +138,14 @@ func TestRBACEstate(t *testing.T) {
 	// Who is not an administrator cannot say who decides, nor can anybody beside the service.
 	if rec := e.call("admin", "POST", "/grants/", "user", "jane", "role", authz.Auditor, "all_pools", "true"); rec.Code != http.StatusConflict || !strings.Contains(rec.Body.String(), "RBAC service estate") {
 		t.Errorf("a grant beside the service's: got %d %s", rec.Code, rec.Body)
+	}
+	for _, g := range c.list("admin", "/grants/?user=jane") {
+		if g["source"] != "/MAAS/api/2.0/rbac-providers/"+e.id+"/" {
+			t.Errorf("got grant %v", g)
+		}
+		if rec := e.call("admin", "DELETE", fmt.Sprintf("/grants/%v/", g["id"])); rec.Code != http.StatusConflict {
+			t.Errorf("a grant of the service's is revoked: got %d %s", rec.Code, rec.Body)
+		}
 	}
 	link := metal.ExternalLogin{ProviderID: e.rbac, Issuer: e.server.URL, Subject: "alice", Name: "alice", State: secret.Random(16).Hash(), StateEnds: e.now().Add(time.Minute)}
 	p := c.principal("alice")
@@ -169,6 +178,39 @@ func TestRBACEstate(t *testing.T) {
 	}
 	if s := fmt.Sprint(read); !strings.Contains(s, "agent_key:map[set:true]") {
 		t.Errorf("the provider shows its key: %s", s)
+	}
+}
+
+// TestRBACBrowser logs in with a browser, at the service's own page.
+func TestRBACBrowser(t *testing.T) {
+	e := newEstate(t)
+	e.person("jane")
+	visit := regexp.MustCompile(`https://[^"]*/auth/login\?did=[A-Z0-9]+`)
+	login := func() *browser {
+		t.Helper()
+		b := e.browser()
+		rec := b.send("GET", "/login/rbac/"+e.id+"?next=/pools")
+		to := visit.FindString(rec.Body.String())
+		if rec.Code != http.StatusOK || to == "" {
+			t.Fatalf("got %d %s", rec.Code, rec.Body)
+		}
+		if resp, err := e.server.Client().Get(to + "&username=jane"); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("at the service: got %v, %v", resp, err)
+		}
+		return b
+	}
+	b := login()
+	b.refused(b.send("POST", "/login/macaroon/visited"), http.StatusForbidden, "does not let you in")
+	allowRole(e.server, "jane", authz.RoleUser, e.lab)
+	b = login()
+	if rec := b.send("POST", "/login/macaroon/visited"); rec.Code != http.StatusSeeOther || rec.Header().Get("Location") != "/pools" {
+		t.Fatalf("got %d %s", rec.Code, rec.Body)
+	}
+	if p := b.isIn("jane"); !p.Rights.In(e.lab, authz.DeployMachines) || p.Rights.In(e.other, authz.ViewAvailable) {
+		t.Errorf("got %v", p.Rights)
+	}
+	if rec := b.send("GET", "/pools"); rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), ">lab<") || strings.Contains(rec.Body.String(), ">other<") {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
 	}
 }
 

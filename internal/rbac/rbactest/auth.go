@@ -2,6 +2,8 @@ package rbactest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
@@ -23,14 +25,16 @@ type auth struct {
 	location string
 	key      *bakery.KeyPair
 
-	mu    sync.Mutex
-	keys  map[string]string    // public keys by account, guarded by mu
-	serve *identchecker.Bakery // of the service, guarded by mu
-	login *bakery.Bakery       // of the discharger, guarded by mu
+	mu     sync.Mutex
+	keys   map[string]string      // public keys by account, guarded by mu
+	visits map[string]chan string // who logged in with a browser, by visit; guarded by mu
+	tokens map[string]string      // accounts by the tokens of their visits, guarded by mu
+	serve  *identchecker.Bakery   // of the service, guarded by mu
+	login  *bakery.Bakery         // of the discharger, guarded by mu
 }
 
 func newAuth(base string) *auth {
-	a := &auth{location: base + "/auth", key: bakery.MustGenerateKey(), keys: map[string]string{}}
+	a := &auth{location: base + "/auth", key: bakery.MustGenerateKey(), keys: map[string]string{}, visits: map[string]chan string{}, tokens: map[string]string{}}
 	a.forget()
 	return a
 }
@@ -108,7 +112,9 @@ func (a *auth) routes(mux *http.ServeMux) {
 	for _, h := range d.Handlers() {
 		router.Handle(h.Method, h.Path, h.Handle)
 	}
-	router.GET("/login/agent", func(w http.ResponseWriter, r *http.Request, _ httprouter.Params) { a.agentLogin(w, r) })
+	for path, h := range map[string]http.HandlerFunc{"/login/agent": a.agentLogin, "/login": a.visit, "/wait-token": a.waitToken} {
+		router.Handler(http.MethodGet, path, h)
+	}
 	mux.Handle("/auth/", http.StripPrefix("/auth", router))
 }
 
@@ -120,7 +126,21 @@ func (a *auth) check(ctx context.Context, p httpbakery.ThirdPartyCaveatCheckerPa
 	if p.Token == nil {
 		err := httpbakery.NewInteractionRequiredError(nil, p.Request)
 		agent.SetInteraction(err, "/auth/login/agent")
+		did := rand.Text()
+		a.mu.Lock()
+		a.visits[did] = make(chan string, 1)
+		a.mu.Unlock()
+		err.SetInteraction("browser-window", map[string]string{"VisitURL": a.location + "/login?did=" + did, "WaitTokenURL": a.location + "/wait-token?did=" + did})
 		return nil, err
+	}
+	if p.Token.Kind == "visit" {
+		a.mu.Lock()
+		who := a.tokens[string(p.Token.Value)]
+		a.mu.Unlock()
+		if who == "" {
+			return nil, errors.New("the token is not ours")
+		}
+		return []checkers.Caveat{checkers.DeclaredCaveat("username", who)}, nil
 	}
 	var ms macaroon.Slice
 	if p.Token.Kind != "agent" || ms.UnmarshalBinary(p.Token.Value) != nil {
@@ -159,4 +179,39 @@ func (a *auth) agentLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, map[string]any{"macaroon": m})
+}
+
+// visit is the page where a person logs in: the browser of a test says in "username" who it is.
+func (a *auth) visit(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	did, who := r.FormValue("did"), r.FormValue("username")
+	if a.visits[did] == nil || a.keys[who] == "" {
+		refuse(w, http.StatusForbidden, "no such visit, or no such person")
+		return
+	}
+	select {
+	case a.visits[did] <- who:
+	default:
+	}
+}
+
+// waitToken waits for a person to log in, and answers with the token that discharges for him.
+func (a *auth) waitToken(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	visit := a.visits[r.FormValue("did")]
+	a.mu.Unlock()
+	if visit == nil {
+		refuse(w, http.StatusNotFound, "no such visit")
+		return
+	}
+	select {
+	case who := <-visit:
+		token := rand.Text()
+		a.mu.Lock()
+		a.tokens[token] = who
+		a.mu.Unlock()
+		reply(w, map[string]string{"kind": "visit", "token64": base64.StdEncoding.EncodeToString([]byte(token))})
+	case <-r.Context().Done():
+	}
 }

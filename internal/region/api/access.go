@@ -200,6 +200,10 @@ func roleJSON(r authz.Role) any {
 }
 
 func grantJSON(g store.GrantRow) any {
+	var source any // people's
+	if g.Source != 0 {
+		source = uri("/rbac-providers/%d/", g.Source)
+	}
 	return struct {
 		ID          int64  `json:"id"`
 		User        any    `json:"user"`
@@ -208,6 +212,7 @@ func grantJSON(g store.GrantRow) any {
 		Entitlement any    `json:"entitlement"`
 		Pool        any    `json:"pool"`
 		AllPools    bool   `json:"all_pools"`
+		Source      any    `json:"source"` // the RBAC service whose word it is; null for people's
 		URI         string `json:"resource_uri"`
-	}{g.ID, orNull(g.User), orNull(g.Group), orNull(g.Role), orNull(g.Entitlement.String()), orNull(g.PoolName), g.Pool == authz.AllPools, uri("/grants/%d/", g.ID)}
+	}{g.ID, orNull(g.User), orNull(g.Group), orNull(g.Role), orNull(g.Entitlement.String()), orNull(g.PoolName), g.Pool == authz.AllPools, source, uri("/grants/%d/", g.ID)}
 }

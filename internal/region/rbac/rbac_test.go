@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -619,13 +620,18 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestRegister registers a site, whose provider then works.
+// TestRegister registers a site in the name of a person who logs in with a browser; its provider then works.
 func TestRegister(t *testing.T) {
 	e := newEnv(t, regiontest.SQLite(t))
-	boss := macaroons.NewKey()
-	e.server.AddPerson("boss", boss.Public())
-	as, err := macaroons.NewClient(e.server.Client(), macaroons.Agent{URL: e.server.URL + "/auth", Username: "boss", Key: boss})
-	e.ok(err)
+	e.server.AddPerson("boss", macaroons.NewKey().Public())
+	as := macaroons.NewVisitor(e.server.Client(), func(address string) {
+		resp, err := e.server.Client().Get(address + "&username=boss")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("the browser: got %v, %v", resp, err)
+			return
+		}
+		_ = resp.Body.Close()
+	})
 	fields, key, err := rbac.Register(t.Context(), e.server.URL+"/", as, rbac.Registration{Service: "Metal"})
 	e.ok(err)
 	e.p.Issuer, e.key = fields["rbac_url"], key
