@@ -36,6 +36,7 @@ func commands() []command {
 		{"createadmin", "create an administrator, on the region's host", createAdmin},
 		{"apikey", "make an API key for a user, on the region's host", apiKey},
 		{"configauth", "set the external authentication, on the region's host", configAuth},
+		{"config-tls", "say which certificate the pages and the API show, on the region's host", configTLS},
 		{"trail", "verify the audit trail, on the region's host, or an export of it", trail},
 		{"version", "print the version", func(context.Context, []string) error { fmt.Println(version); return nil }},
 	}

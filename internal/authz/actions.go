@@ -63,8 +63,10 @@ const (
 	RackToken           Action = "rack.mint_token"
 	RackEnrol           Action = "rack.enrol"
 	RackRenew           Action = "rack.renew"
-	RackHello           Action = "rack.hello"        // a rack's interfaces changed: the network model follows
-	SiteKeys            Action = "site.keys"         // certificates and keys of the instance
+	RackHello           Action = "rack.hello" // a rack's interfaces changed: the network model follows
+	SiteKeys            Action = "site.keys"  // certificates and keys of the instance
+	TLSView             Action = "tls.view"
+	TLSEdit             Action = "tls.edit"          // the certificate that pages and API show
 	NotificationRead    Action = "notification.read" // what one is told
 	NotificationTest    Action = "notification.test"
 	NotificationView    Action = "notification.view" // what others are
@@ -165,6 +167,8 @@ var table = map[Action]row{
 	RackRenew:           {rack: true, nouns: []Noun{NounController}},
 	RackHello:           {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
 	SiteKeys:            {system: true, nouns: []Noun{NounSite}},
+	TLSView:             {rule: ruleGlobal, perm: ViewConfigurations, system: true},
+	TLSEdit:             {rule: ruleGlobal, perm: EditConfigurations, system: true, nouns: []Noun{NounSite}},
 	NotificationRead:    {rule: ruleUser},
 	NotificationTest:    {rule: ruleGlobal, perm: EditConfigurations},
 	NotificationView:    {rule: ruleGlobal, perm: ViewNotifications, system: true},

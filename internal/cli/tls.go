@@ -9,7 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/metalward/metalward/internal/metal"
 )
+
+// siteProtocols ask an instance for the certificate of its own authority, whatever it shows to others.
+var siteProtocols = []string{"http/1.1", metal.SiteProtocol}
 
 // trustPEM trusts the authorities of a PEM text and no other; an empty text means those of the system.
 func trustPEM(text string) (*tls.Config, error) {
@@ -20,6 +25,11 @@ func trustPEM(text string) (*tls.Config, error) {
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM([]byte(text)) {
 		return nil, errors.New("there is no certificate in the CA file")
+	}
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		if ca, err := x509.ParseCertificate(block.Bytes); err == nil && strings.HasPrefix(ca.Subject.CommonName, metal.SiteAuthority) {
+			c.NextProtos = siteProtocols
+		}
 	}
 	return c, nil
 }
@@ -39,6 +49,7 @@ func parseFingerprint(s string) (sum [sha256.Size]byte, err error) {
 func trustFingerprint(sum [sha256.Size]byte, host string, found func(pem string)) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
+		NextProtos:         siteProtocols,
 		InsecureSkipVerify: true, //nolint:gosec // replaced by VerifyConnection, as crypto/tls documents
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			roots, between := x509.NewCertPool(), x509.NewCertPool()

@@ -5,6 +5,13 @@ import (
 	"time"
 )
 
+// SiteProtocol is what racks and command lines that know an instance's own authority say (ALPN) to see a certificate of it,
+// whatever other people are shown.
+const SiteProtocol = "metalward-site"
+
+// SiteAuthority begins the name of an instance's own authority.
+const SiteAuthority = "Metalward site "
+
 // Controller is a region or rack controller.
 type Controller struct {
 	SystemID   string

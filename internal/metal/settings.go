@@ -36,6 +36,9 @@ var Settings = []Setting{
 	{Name: "metalward_notify_email", Default: "", Doc: "E-mail address that notifications for administrators go to."},
 	{Name: "metalward_smtp_server", Default: "", Doc: "Host and port of the mail server that takes them, over TLS; port 465 from the start, else after STARTTLS."},
 	{Name: "metalward_smtp_sender", Default: "", Doc: "E-mail address that they come from."},
+	{Name: "tls_cert_expiration_notification_enabled", Default: true, Doc: "Tell administrators of certificates that end."},
+	{Name: "tls_cert_expiration_notification_interval", Default: 30, Min: 1, Max: 90, Doc: "Days before a certificate ends from which they are told."},
+	{Name: "metalward_tls_cert_reminders", Default: false, Doc: "Tell those again who dismissed it, when 14, 7, 3 days and one are left."},
 	{Name: "metalward_max_candidates", Default: 256, Min: 1, Max: 100000, Doc: "How many New machines may wait to be accepted; more are refused."},
 }
 

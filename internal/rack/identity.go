@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/pki"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/wire"
@@ -180,7 +181,7 @@ func Enrol(ctx context.Context, stateDir, regionURL string, token secret.Value) 
 
 // pinned trusts a server whose chain holds the CA of a fingerprint.
 func pinned(fingerprint, host string) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: host, NextProtos: []string{"http/1.1"},
+	return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: host, NextProtos: []string{"http/1.1", metal.SiteProtocol},
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection below is stricter than the default: one CA, by its hash
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			for _, c := range cs.PeerCertificates {

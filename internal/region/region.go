@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/api"
 	"github.com/metalward/metalward/internal/region/audit"
+	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
@@ -58,6 +60,7 @@ type Region struct {
 	Gate        *gate.Gate
 	Identity    *identity.Service
 	Access      *access.Service
+	Certs       *certs.Service
 	Notify      *notify.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
@@ -196,18 +199,19 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
-	if o.Offline {
-		return r, nil
-	}
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
+	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes); err != nil || o.Offline {
+		return r, err
+	}
+	cert.Given = r.Certs.Given
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err
@@ -219,7 +223,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(),
 		Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
-	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: cert.Get, Now: o.Now, Log: o.Log}
+	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Own(false) }, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
 }
@@ -243,6 +247,29 @@ func securityLog(cfg *config.Region, o Options) (*seclog.Log, error) {
 		}
 	}
 	return seclog.New(c)
+}
+
+// certificates opens the service of certificates. A command on the host has no server's certificate of its own.
+func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, keys *secret.Keyring, own *web.Certificate, tell certs.Teller) (*certs.Service, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read this host's authorities: %w", err)
+	}
+	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Tell: tell,
+		Authorities: map[string]*x509.Certificate{"site": here.Web.Cert, "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
+	at := filepath.Join(cfg.StateDir, "url") // tells commands on the host how the region is reached
+	if !o.Offline {
+		if err := secret.WriteFile(at, []byte(r.BaseURL+"\n")); err != nil {
+			return nil, err
+		}
+	} else if text, err := os.ReadFile(at); err == nil {
+		r.BaseURL, c.Own = strings.TrimSpace(string(text)), nil
+	}
+	if u, err := url.Parse(r.BaseURL); err == nil {
+		c.Host = u.Hostname()
+	}
+	s := certs.New(c)
+	return s, s.Load(context.Background())
 }
 
 // trailKey signs the trail's checkpoints; it belongs to the root key and needs no storage.
@@ -363,6 +390,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Machines.Run)
 	background(r.Networks.Run)
 	background(r.Notify.Run)
+	background(r.Certs.Run)
 	background(r.RBAC.Run)
 	background(r.API.Run)
 	full := r.server.Handler()

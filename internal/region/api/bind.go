@@ -26,6 +26,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindTrail())
 	maps.Copy(all, a.bindNotifications())
 	maps.Copy(all, a.bindProviders())
+	maps.Copy(all, a.bindTLS())
 	return all
 }
 

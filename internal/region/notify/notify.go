@@ -146,6 +146,46 @@ func (s *Service) Update(ctx context.Context, id int64, fn func(*metal.Notificat
 	return n, err
 }
 
+// Keep has administrators told something under an ident, for as long as it is so. What is told already is said
+// differently in place, and who dismissed it is not told again, unless again is set. Kinds: Invalid.
+func (s *Service) Keep(ctx context.Context, n metal.Notification, again bool) error {
+	was, err := s.byIdent(ctx, n.Ident)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		_, err = s.Create(ctx, n)
+		return err
+	case err != nil || was.Text() == n.Text() && was.Category == n.Category:
+		return err
+	case again:
+		_, err = s.Create(ctx, n) // replaces it
+		return err
+	}
+	_, err = s.Update(ctx, was.ID, func(x *metal.Notification) {
+		x.Message, x.Context, x.Category = n.Message, n.Context, n.Category
+	})
+	return err
+}
+
+// Drop takes back what is told under an ident. It is no error if nothing is.
+func (s *Service) Drop(ctx context.Context, ident string) error {
+	was, err := s.byIdent(ctx, ident)
+	if err == nil {
+		err = s.Delete(ctx, was.ID)
+	}
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) byIdent(ctx context.Context, ident string) (n metal.Notification, err error) {
+	err = s.gate.View(ctx, authz.NotificationView, func(v *gate.Viewing) (err error) {
+		n, err = v.NotificationByIdent(ident)
+		return err
+	})
+	return n, err
+}
+
 // Delete deletes a notification. Kinds: NotFound, Forbidden.
 func (s *Service) Delete(ctx context.Context, id int64) error {
 	return s.gate.Do(ctx, authz.NotificationEdit, func(c *gate.Call) error {

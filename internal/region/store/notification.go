@@ -42,6 +42,11 @@ func (v *View) Notification(id int64) (metal.Notification, error) {
 	return one(v, authz.NounNotification, scanNotification, notificationQuery+" WHERE n.id = ?", id)
 }
 
+// NotificationByIdent returns the notification of an ident. Kinds: NotFound.
+func (v *View) NotificationByIdent(ident string) (metal.Notification, error) {
+	return one(v, authz.NounNotification, scanNotification, notificationQuery+" WHERE n.ident = ? AND n.ident <> ''", ident)
+}
+
 // NotificationTarget is a notification as the object of an action; with id 0 one about to be made.
 func NotificationTarget(n metal.Notification) authz.Target {
 	t := authz.Target{Noun: authz.NounNotification}

@@ -381,6 +381,16 @@ func TestUsers(t *testing.T) {
 	e.want(e.get("/users/bob@example.org", e.admin), 404)
 }
 
+func TestSecurity(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/settings/security", e.admin), 200, "authority of site", e.site.Web.Fingerprint(), "Check and show it")
+	e.want(e.get("/settings/security", e.user), 403)
+	e.want(e.post("/settings/security/enable", e.admin, "key", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----", "cert", "my certificate"), 400, "damaged", "my certificate", "!c2VjcmV0")
+	e.want(e.post("/settings/security/enable", e.user, "key", "x"), 403)
+	e.want(e.post("/settings/security/disable", e.admin), 409, "already")
+	e.goes(e.post("/settings/security/renew", e.admin), "/settings/security?notice=saved")
+}
+
 func TestSettings(t *testing.T) {
 	e := newEnv(t)
 	w := e.get("/settings", e.admin)
@@ -388,7 +398,7 @@ func TestSettings(t *testing.T) {
 		e.want(w, 200, `name="`+s.Name+`"`)
 	}
 	fields := []string{"maas_name", "north", "kernel_opts", "", "node_timeout", "45", "session_length", "1209600", "metalward_session_idle", "3600", "metalward_rack_renewal_grace", "30",
-		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "enable_disk_erasing_on_release", "on"}
+		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "tls_cert_expiration_notification_interval", "30", "enable_disk_erasing_on_release", "on"}
 	e.goes(e.post("/settings", e.admin, fields...), "/settings?notice=saved")
 	e.want(e.get("/settings?notice=saved", e.admin), 200, `value="45"`, "north · 1.0-test", "Saved.")
 	fields[5] = "99999"

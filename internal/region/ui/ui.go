@@ -26,6 +26,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
@@ -43,6 +44,7 @@ type Config struct {
 	Identity    *identity.Service
 	Access      *access.Service
 	Notify      *notify.Service
+	Certs       *certs.Service
 	Providers   *providers.Service
 	Machines    *machines.Service
 	Networks    *networks.Service

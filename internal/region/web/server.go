@@ -50,6 +50,9 @@ type Certificate struct {
 	IPs   []netip.Addr
 	Now   func() time.Time
 
+	// Given returns a certificate that somebody brought for people; nil: they see the instance's own, as racks do.
+	Given func() *tls.Certificate
+
 	current atomic.Pointer[issued]
 }
 
@@ -58,10 +61,21 @@ type issued struct {
 	until time.Time
 }
 
-// Get returns the certificate; it fits tls.Config.GetCertificate.
-func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// Get returns the certificate for a client; it fits tls.Config.GetCertificate. Racks that enrol and command lines that
+// know the instance's authority say so, and see its own.
+func (c *Certificate) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.Given != nil && !slices.Contains(hello.SupportedProtos, metal.SiteProtocol) {
+		if given := c.Given(); given != nil {
+			return given, nil
+		}
+	}
+	return c.Own(false)
+}
+
+// Own returns the certificate of the instance's own authority; made anew if it is time, or again says so.
+func (c *Certificate) Own(again bool) (*tls.Certificate, error) {
 	now := c.Now()
-	if cur := c.current.Load(); cur != nil && now.Before(cur.until) {
+	if cur := c.current.Load(); cur != nil && now.Before(cur.until) && !again {
 		return cur.cert, nil
 	}
 	key, err := pki.NewKey()
@@ -289,7 +303,8 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, cfg *tls.Config,
 // TLS is the HTTPS port's configuration.
 func (s *Server) TLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.Get, NextProtos: []string{"h2", "http/1.1"},
-		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256}}
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}}
 }
 
 // authenticate trades a name and password for a new API key, as MAAS's clients do.

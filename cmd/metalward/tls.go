@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/region/certs"
+)
+
+const tlsUsage = `usage: metalward config-tls enable [--cacert FILE] [--port PORT] [--yes] [--state-dir DIR] KEY CERT
+       metalward config-tls disable [--yes] [--state-dir DIR]
+       metalward config-tls status | renew [--state-dir DIR]
+
+KEY and CERT are PEM files. A region that runs shows the new certificate within seconds and drops no connection.`
+
+// configTLS says which certificate the pages and the API show, as `maas config-tls` does.
+func configTLS(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fault.New(fault.Invalid, "%s", tlsUsage)
+	}
+	fs := flag.NewFlagSet("metalward config-tls", flag.ContinueOnError)
+	fs.Usage = func() { fmt.Fprintln(fs.Output(), tlsUsage) }
+	var c config.Region
+	stateFlags(fs, &c)
+	cacert := fs.String("cacert", "", "the authority's certificate, if clients do not know it anyway")
+	yes := fs.Bool("yes", false, "do not ask")
+	port := fs.String("port", "", "the port of HTTPS, which the region is started with")
+	fs.StringVar(port, "p", "", "as --port")
+	files, err := flagsAnywhere(fs, args[1:])
+	if err != nil {
+		return err
+	}
+	if want, ok := map[string]int{"enable": 2, "disable": 0, "status": 0, "renew": 0}[args[0]]; !ok || len(files) != want {
+		return fault.New(fault.Invalid, "%s", tlsUsage)
+	}
+	var parts []certs.Part
+	if args[0] == "enable" {
+		for _, f := range [][2]string{{"key", files[0]}, {"cert", files[1]}, {"cacert", *cacert}} {
+			if f[1] == "" {
+				continue
+			}
+			data, err := readBounded(f[1])
+			if err != nil {
+				return fault.Field(f[0], "%v", err)
+			}
+			parts = append(parts, certs.Part{Name: f[0], Data: data})
+		}
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if u, err := url.Parse(r.BaseURL); err == nil && *port != "" && u.Port() != *port {
+		return fault.Field("port", "The region serves HTTPS on port %s; to change that, start it with --listen-https :%s.", u.Port(), *port)
+	}
+	ctx = authz.AsSystem(ctx, "config-tls")
+	in := bufio.NewReader(os.Stdin)
+	switch args[0] {
+	case "enable":
+		if err := sure(in, *yes, "The pages and the API will show this certificate to everybody. Go on?"); err != nil {
+			return err
+		}
+		if _, err := r.Certs.Enable(ctx, parts...); err != nil {
+			return err
+		}
+	case "disable":
+		fmt.Fprintln(os.Stderr, "ATTENTION: everybody who does not trust this site's own authority will be REFUSED from then on: browsers, MAAS clients, scripts.\nTLS itself stays on.")
+		if err := sure(in, *yes, "Go back to a certificate of the site's own authority?"); err != nil {
+			return err
+		}
+		if err := r.Certs.Disable(ctx); err != nil {
+			return err
+		}
+	case "renew":
+		if err := r.Certs.Renew(ctx); err != nil {
+			return err
+		}
+	}
+	st, err := r.Certs.Status(ctx)
+	if err != nil {
+		return err
+	}
+	printTLS(os.Stdout, st)
+	return nil
+}
+
+// flagsAnywhere parses flags before, between and after the arguments, as MAAS's command line does.
+func flagsAnywhere(fs *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := fs.Parse(args); err != nil {
+			return nil, err
+		}
+		if fs.NArg() == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+}
+
+// maxFile bounds the files that commands on the host read.
+const maxFile = 1 << 20
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	}
+	return data, err
+}
+
+// sure asks on a terminal; anything else has to say --yes.
+func sure(in *bufio.Reader, yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	answer, err := ask(in, question+" (y/n) ")
+	if err == nil && !strings.HasPrefix(strings.ToLower(answer), "y") {
+		err = errors.New("nothing was changed")
+	}
+	return err
+}
+
+func printTLS(w io.Writer, st certs.Status) {
+	if st.Given {
+		fmt.Fprintln(w, "The pages and the API show a certificate that was brought here:")
+	} else {
+		fmt.Fprintln(w, "The pages and the API show a certificate of the site's own authority, which renews itself. The authority:")
+	}
+	for i, c := range st.Chain {
+		if i == 0 {
+			fmt.Fprintf(w, "  subject      %s\n  for          %s\n  issuer       %s\n  ends         %s\n  key          %s\n  SHA-256      %s\n", c.Subject, strings.Join(c.Names, ", "), c.Issuer, c.NotAfter.UTC().Format(time.RFC3339), c.Key, c.Fingerprint)
+			continue
+		}
+		fmt.Fprintf(w, "  then         %s, until %s\n", c.Subject, c.NotAfter.UTC().Format(time.RFC3339))
+	}
+	for _, text := range st.Warnings {
+		fmt.Fprintln(w, "  warning     ", text)
+	}
+	for _, k := range st.Known {
+		fmt.Fprintf(w, "%-10s %4d days  %s\n", k.State, k.Days, k.What)
+	}
+}

@@ -1,0 +1,48 @@
+package ui
+
+import "github.com/metalward/metalward/internal/region/certs"
+
+func (q *request) securityAgain(cause error) error {
+	st, err := q.ui.Certs.Status(q.http.Context())
+	if err != nil {
+		return err
+	}
+	if cause != nil {
+		return q.again(cause, "security", "Security", st)
+	}
+	return q.show("security", "Security", st)
+}
+
+// security is the page of the certificate that people see, and of all that the site depends on.
+func (q *request) security() error { return q.securityAgain(nil) }
+
+func (q *request) enableCertificate() error {
+	var parts []certs.Part
+	for _, name := range []string{"key", "cert", "cacert"} {
+		if text := q.form.Get(name); text != "" {
+			parts = append(parts, certs.Part{Name: name, Data: []byte(text)})
+		}
+	}
+	if len(parts) == 0 {
+		parts = []certs.Part{{Name: "key"}}
+	}
+	if _, err := q.ui.Certs.Enable(q.http.Context(), parts...); err != nil {
+		q.form.Del("key") // is not sent back
+		return q.securityAgain(err)
+	}
+	return q.redirect("/settings/security", "saved")
+}
+
+func (q *request) disableCertificate() error {
+	if err := q.ui.Certs.Disable(q.http.Context()); err != nil {
+		return q.securityAgain(err)
+	}
+	return q.redirect("/settings/security", "saved")
+}
+
+func (q *request) renewCertificate() error {
+	if err := q.ui.Certs.Renew(q.http.Context()); err != nil {
+		return q.securityAgain(err)
+	}
+	return q.redirect("/settings/security", "saved")
+}
