@@ -5,14 +5,14 @@ set -eu
 
 declare -A packages=(
   [run]="zstd cpio kmod"
-  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd"
+  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd python3-macaroonbakery"
   [e2e]="qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 ipmitool openipmi openssh-client tcpdump dnsmasq-base zstd cpio kmod mtools dosfstools fdisk e2fsprogs mmdebstrap arch-test"
 )
 # A program of each package that is not there under the package's own name.
 declare -A program=(
   [postgresql]=initdb [libc6-dev]=/usr/include/stdio.h [qemu-system-x86]=qemu-system-x86_64 [qemu-utils]=qemu-img [ovmf]=/usr/share/OVMF/OVMF_CODE_4M.fd [seabios]=/usr/share/seabios/bios.bin
   [ipxe-qemu]=/usr/lib/ipxe/qemu/efi-virtio.rom [iproute2]=ip [openipmi]=ipmi_sim [openssh-client]=ssh [dnsmasq-base]=dnsmasq [kmod]=depmod [dosfstools]=mkfs.vfat
-  [fdisk]=sfdisk [e2fsprogs]=mke2fs [mtools]=mcopy
+  [fdisk]=sfdisk [e2fsprogs]=mke2fs [mtools]=mcopy [python3-macaroonbakery]=/usr/lib/python3/dist-packages/macaroonbakery
 )
 PATH="$PATH:/usr/sbin:/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
 

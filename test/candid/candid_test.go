@@ -1,6 +1,7 @@
 package candid
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -247,6 +248,37 @@ func TestCommandLine(t *testing.T) {
 	wrong := site.file(t, "cli@site", bakery.MustGenerateKey())
 	if out, err := command("", "login", "--ca-file", state()+"/ca.pem", "--agent-file", wrong, "wrong", site.url+"/MAAS/"); err == nil {
 		t.Errorf("another key logs in: %s", out)
+	}
+}
+
+// TestCommandLineBrowser logs in as a person at a terminal, who goes where it says.
+func TestCommandLineBrowser(t *testing.T) {
+	site.set("terminal", "others")
+	cmd := prepared("login", "--ca-file", state()+"/ca.pem", "--browser", "person", site.url+"/MAAS/")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	told := ""
+	for lines := bufio.NewScanner(stderr); told == "" && lines.Scan(); {
+		if text := strings.TrimSpace(lines.Text()); strings.HasPrefix(text, site.URL) {
+			told = text
+		}
+	}
+	b := newBrowser(t)
+	_, page := b.do("GET", told, nil)
+	to := found(t, chooses, page)
+	b.do("GET", to, nil)
+	b.do("POST", to, url.Values{"username": {"terminal"}, "password": {"of terminal"}})
+	_, _ = io.Copy(io.Discard, stderr)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := command("", "person", "users", "whoami"); err != nil || !strings.Contains(out, "terminal@site") {
+		t.Errorf("got %s, %v", out, err)
 	}
 }
 

@@ -200,14 +200,20 @@ func run(m *testing.M) (int, error) {
 
 // command runs the program on the region's host, or as the API's command line.
 func command(in string, args ...string) (string, error) {
-	cmd := exec.Command(site.exe, args...)
+	cmd := prepared(args...)
 	cmd.Stdin = strings.NewReader(in)
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(site.dir, "config"), "SSL_CERT_FILE="+filepath.Join(site.dir, "candid.pem"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", args[0], err, out)
 	}
 	return string(out), err
+}
+
+// prepared is the program with a configuration of its own, on a computer that trusts Candid's certificate.
+func prepared(args ...string) *exec.Cmd {
+	cmd := exec.Command(site.exe, args...)
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(site.dir, "config"), "SSL_CERT_FILE="+filepath.Join(site.dir, "candid.pem"))
+	return cmd
 }
 
 func state() string { return filepath.Join(site.dir, "state") }
