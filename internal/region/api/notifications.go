@@ -30,6 +30,9 @@ func (a *API) bindNotifications() map[string]handler {
 		"notifications.set_webhook": func(r *request) (any, error) {
 			return nil, a.Notify.SetWebhook(r.ctx, secret.FromString(strings.TrimSpace(r.form.Get("url"))))
 		},
+		"notifications.set_mail_login": func(r *request) (any, error) {
+			return nil, a.Notify.SetMailLogin(r.ctx, r.form.Get("username"), secret.FromString(r.form.Get("password")))
+		},
 		"notifications.test": func(r *request) (any, error) { return a.Notify.Test(r.ctx) },
 		"notification.read": a.onNotification(func(r *request, id int64) (any, error) {
 			n, err := a.Notify.Get(r.ctx, id)

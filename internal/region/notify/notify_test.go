@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -269,6 +270,7 @@ func post(t *testing.T, conf *tls.Config) (address string, mails chan string) {
 	serve := func(c net.Conn) {
 		defer func() { _ = c.Close() }()
 		in := bufio.NewReader(c)
+		secured := false
 		say := func(s string) { _, _ = io.WriteString(c, s+"\r\n") }
 		say("220 mail ESMTP")
 		for {
@@ -279,7 +281,7 @@ func post(t *testing.T, conf *tls.Config) (address string, mails chan string) {
 			switch word := strings.ToUpper(strings.Fields(line + " x")[0]); word {
 			case "EHLO":
 				if conf != nil {
-					say("250-mail\r\n250 STARTTLS")
+					say("250-mail\r\n250-AUTH PLAIN\r\n250 STARTTLS")
 				} else {
 					say("250 mail")
 				}
@@ -287,6 +289,14 @@ func post(t *testing.T, conf *tls.Config) (address string, mails chan string) {
 				say("220 go on")
 				c = tls.Server(c, conf)
 				in = bufio.NewReader(c)
+				secured = true
+			case "AUTH": // RFC 4616
+				if line != "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00metalward\x00canary-mail-password"))+"\r\n" || !secured {
+					say("535 canary-mail-password is wrong")
+				} else {
+					mails <- "authenticated"
+					say("235 ok")
+				}
 			case "DATA":
 				say("354 go on")
 				var b strings.Builder
@@ -317,6 +327,59 @@ func post(t *testing.T, conf *tls.Config) (address string, mails chan string) {
 		}
 	}()
 	return l.Addr().String(), mails
+}
+
+// TestMailLogin holds that the account for sending mail is shown to its server alone, over TLS, and to nobody else.
+func TestMailLogin(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	defer cert.Close()
+	conf := &tls.Config{Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}
+	address, mails := post(t, conf)
+	other, leaked := post(t, conf)
+	dial := (&net.Dialer{}).DialContext
+	e := newEnv(t, notify.Config{Mail: notify.Mailer{Dial: dial, TLS: cert.Client().Transport.(*http.Transport).TLSClientConfig}})
+	ctx := e.admin
+	if err := e.s.SetMailLogin(ctx, "metalward", secret.FromString("canary-mail-password")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("got %v", err)
+	}
+	for name, value := range map[string]string{"metalward_notify_email": "ops@example.net", "metalward_smtp_sender": "metalward@example.net", "metalward_smtp_server": address} {
+		e.set(name, value)
+	}
+	for _, x := range []struct{ server, user, password, result string }{
+		{address, "metalward", "canary-mail-password", "sent"},
+		{address, "metalward", "wrong", "failed"},
+		{other, "", "", "failed"}, // the account is the first server's
+	} {
+		if x.user != "" {
+			if err := e.s.SetMailLogin(ctx, x.user, secret.FromString(x.password)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.set("metalward_smtp_server", x.server)
+		if r, err := e.s.Test(ctx); err != nil || !strings.HasPrefix(r["email"], x.result) || strings.Contains(r["email"], "canary") {
+			t.Errorf("%+v: got %v, %v", x, r, err)
+		}
+	}
+	if len(mails) != 2 || len(leaked) != 0 {
+		t.Errorf("got %d and %d mails and logins", len(mails), len(leaked))
+	}
+	if err := e.s.SetMailLogin(ctx, "", secret.Value{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := e.s.Test(ctx); err != nil || r["email"] != "sent" || len(leaked) != 1 {
+		t.Errorf("without an account: got %v, %v", r, err)
+	}
+	for _, bad := range [][2]string{{"", "x"}, {"a\nb", "x"}, {"a", strings.Repeat("x", 600)}} {
+		if err := e.s.SetMailLogin(ctx, bad[0], secret.FromString(bad[1])); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+	for _, ev := range e.Trail(t) {
+		if b, _ := json.Marshal(ev.Detail); strings.Contains(string(b), "canary") {
+			t.Errorf("the trail has the password: %s", b)
+		}
+	}
 }
 
 // TestMail sends mail over TLS only.

@@ -47,7 +47,17 @@ const (
 type settings struct {
 	webhook               secret.Value
 	email, server, sender string
+	login                 *mailLogin
 }
+
+// mailLogin is the site's account at a mail server. It belongs to that server: another one that is set later never sees it.
+type mailLogin struct{ Server, User, Password string }
+
+// mailRef is where the account is kept, sealed.
+const mailRef secret.Ref = "notify/mail"
+
+// maxMailLogin bounds its user name and its password, in bytes.
+const maxMailLogin = 512
 
 // webhookRef is where the webhook's address is kept.
 const webhookRef secret.Ref = "notify/webhook"
@@ -59,6 +69,19 @@ func (s *Service) load(v *store.View) (c settings, err error) {
 	}
 	if err != nil {
 		return c, err
+	}
+	sealed, ok, err = v.Secret(mailRef)
+	if err != nil {
+		return c, err
+	}
+	if ok {
+		text, err := s.keys.Open(mailRef, sealed)
+		if err == nil {
+			err = json.Unmarshal(text.Reveal(), &c.login)
+		}
+		if err != nil {
+			return c, err
+		}
 	}
 	for name, into := range map[string]*string{"metalward_notify_email": &c.email, "metalward_smtp_server": &c.server, "metalward_smtp_sender": &c.sender} {
 		x, err := v.SettingValue(name)
@@ -118,6 +141,45 @@ func (s *Service) SetWebhook(ctx context.Context, address secret.Value) error {
 			return err
 		}
 		return c.Tx().PutSecret(target, webhookRef, sealed, c.Now())
+	})
+}
+
+// SetMailLogin sets the account by which mail is sent at the server that metalward_smtp_server names now; an empty password
+// ends that. It is never read back. Kinds: Invalid, Forbidden, Conflict when no server is named.
+func (s *Service) SetMailLogin(ctx context.Context, user string, password secret.Value) error {
+	if !password.Empty() && (user == "" || len(user) > maxMailLogin || metal.Printable(user, maxMailLogin) != user) {
+		return fault.Field("username", "Enter the account's name, of at most %d printable characters.", maxMailLogin)
+	}
+	if len(password.Reveal()) > maxMailLogin {
+		return fault.Field("password", "Enter a password of at most %d bytes.", maxMailLogin)
+	}
+	target := authz.Target{Noun: authz.NounSetting, ID: "notify_mail"}
+	return s.gate.Do(ctx, authz.SettingEdit, func(c *gate.Call) error {
+		if err := c.Require(target); err != nil {
+			return err
+		}
+		if password.Empty() {
+			c.Note("mail_login", "removed")
+			return c.Tx().DeleteSecret(target, mailRef)
+		}
+		x, err := c.Tx().SettingValue("metalward_smtp_server")
+		if err != nil {
+			return err
+		}
+		server, _ := x.(string)
+		if server == "" {
+			return fault.New(fault.Conflict, "Set metalward_smtp_server first: the account belongs to that server.")
+		}
+		text, err := json.Marshal(mailLogin{server, user, password.RevealString()})
+		if err != nil {
+			return err
+		}
+		sealed, err := s.keys.Seal(mailRef, secret.NewValue(text))
+		if err != nil {
+			return err
+		}
+		c.Note("mail_login", "set for "+metal.Printable(server, 255))
+		return c.Tx().PutSecret(target, mailRef, sealed, c.Now())
 	})
 }
 
@@ -216,7 +278,7 @@ func (s *Service) sendOne(ctx context.Context, sender string, conf settings, n m
 	if sender == webhook {
 		return s.post(ctx, conf.webhook.RevealString(), n)
 	}
-	return s.mail(ctx, mail{server: conf.server, from: conf.sender, to: conf.email, subject: "Metalward: " + n.Category, text: n.Text(), at: n.Created})
+	return s.mail(ctx, mail{server: conf.server, from: conf.sender, to: conf.email, subject: "Metalward: " + n.Category, text: n.Text(), at: n.Created, login: conf.login})
 }
 
 // post sends a notification to a webhook.
@@ -256,7 +318,11 @@ type Mailer struct {
 type mail struct {
 	server, from, to, subject, text string
 	at                              time.Time
+	login                           *mailLogin // nil: none
 }
+
+// errOtherServer is why an account is not shown to a mail server.
+var errOtherServer = fault.New(fault.Conflict, "The account for sending mail belongs to another server; set it again.")
 
 // send speaks SMTP. A server that offers no TLS gets nothing. Source: RFC 5321, RFC 3207, RFC 8314.
 func (m Mailer) send(ctx context.Context, x mail) (err error) {
@@ -292,6 +358,14 @@ func (m Mailer) send(ctx context.Context, x mail) (err error) {
 	if port != "465" {
 		if err := c.StartTLS(conf); err != nil {
 			return fmt.Errorf("the mail server offers no trusted TLS: %w", err)
+		}
+	}
+	if x.login != nil {
+		if x.login.Server != x.server {
+			return errOtherServer
+		}
+		if err := c.Auth(smtp.PlainAuth("", x.login.User, x.login.Password, host)); err != nil {
+			return errors.New("the mail server does not accept the account") // its words may repeat what it was sent
 		}
 	}
 	if err := errors.Join(c.Mail(x.from), c.Rcpt(x.to)); err != nil {

@@ -78,6 +78,9 @@ func TestTold(t *testing.T) {
 
 	e.want(e.post("/settings/webhook", e.admin, "url", "http://hooks.example/canary"), 400, "begins with https://", "!canary")
 	e.goes(e.post("/settings/webhook", e.admin, "url", ""), "/settings?notice=saved")
+	e.want(e.post("/settings/mail-login", e.admin, "mail_username", "", "mail_password", "canary"), 400, "Enter the account", "!canary")
+	e.want(e.post("/settings/mail-login", e.admin, "mail_username", "x", "mail_password", "canary"), 409, "Set metalward_smtp_server first", "!canary")
+	e.goes(e.post("/settings/mail-login", e.admin, "mail_password", ""), "/settings?notice=saved")
 	e.want(e.post("/settings/notify-test", e.admin), 200, "Webhook: is not set up. E-mail: is not set up.")
 	e.want(e.post("/settings/notify-test", e.user), 403)
 }

@@ -58,6 +58,25 @@ func (q *request) settings() error {
 	return q.show("settings", "Settings", lines)
 }
 
+// setMailLogin sets the account for sending mail; it is never shown again.
+func (q *request) setMailLogin() error {
+	if err := q.ui.Notify.SetMailLogin(q.http.Context(), q.get("mail_username"), secret.FromString(q.form.Get("mail_password"))); err != nil {
+		if f, ok := fault.As(err); ok && f.Kind == fault.Invalid { // the page has other fields of these names
+			fields := fault.Fields{}
+			for name, texts := range f.Fields {
+				fields["mail_"+name] = texts
+			}
+			err = fields.Err()
+		}
+		lines, failed := q.settingsData()
+		if failed != nil {
+			return failed
+		}
+		return q.again(err, "settings", "Settings", lines)
+	}
+	return q.redirect("/settings", "saved")
+}
+
 // setWebhook sets where notifications are posted to; it is never shown again.
 func (q *request) setWebhook() error {
 	if err := q.ui.Notify.SetWebhook(q.http.Context(), secret.FromString(q.get("url"))); err != nil {
