@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) { regiontest.Main(m) }
 // env is a site with an RBAC service.
 type env struct {
 	*regiontest.Core
-	t      *testing.T
+	t      testing.TB
 	clock  *regiontest.Clock
 	server *rbactest.Server
 	key    secret.Value
@@ -41,7 +42,7 @@ type env struct {
 	admin  context.Context
 }
 
-func newEnv(t *testing.T, dsn string) *env {
+func newEnv(t testing.TB, dsn string) *env {
 	t.Helper()
 	e := &env{t: t, clock: regiontest.NewClock(), server: rbactest.New(t)}
 	e.Core = regiontest.Open(t, t.TempDir(), dsn, e.clock.Now)
@@ -641,5 +642,37 @@ func TestRegister(t *testing.T) {
 	e.same()
 	if strings.Contains(fmt.Sprint(fields, key), key.RevealString()) {
 		t.Error("the key is among what is shown")
+	}
+}
+
+// BenchmarkFreshen is what a person's first request after ten seconds waits for: two questions over TLS on this host, and
+// the answer written, the same as before.
+func BenchmarkFreshen(b *testing.B) {
+	e := newEnv(b, filepath.Join(b.TempDir(), "metalward.db"))
+	u := e.jane()
+	e.allow("view", "")
+	e.ok(e.s.Freshen(b.Context(), u))
+	for b.Loop() {
+		e.clock.Advance(time.Minute)
+		e.ok(e.s.Freshen(b.Context(), u))
+	}
+}
+
+// BenchmarkFreshenMany changes rights on each of 1000 pools.
+func BenchmarkFreshenMany(b *testing.B) {
+	e := newEnv(b, filepath.Join(b.TempDir(), "metalward.db"))
+	u := e.jane()
+	var ids []any
+	for i := range 1000 {
+		ids = append(ids, e.pool(fmt.Sprint("pool ", i)).ID)
+	}
+	e.ok(e.s.Sync(b.Context()))
+	for b.Loop() {
+		e.allow("view", ids...)
+		e.clock.Advance(time.Minute)
+		e.ok(e.s.Freshen(b.Context(), u))
+		e.allow("view", 0)
+		e.clock.Advance(time.Minute)
+		e.ok(e.s.Freshen(b.Context(), u))
 	}
 }
