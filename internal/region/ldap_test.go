@@ -120,6 +120,10 @@ func TestDirectoryLogin(t *testing.T) {
 	if strings.Contains(all, "canary") || !strings.Contains(all, `"bind_password":{"set":true}`) {
 		t.Errorf("a password is shown, or it is not said that one is set")
 	}
+	s.must("admin", "PUT", "/ldap-providers/"+s.id+"/", "create_users", "false")
+	d.Person("late")
+	late := s.browser()
+	late.refused(late.enter("late", directorytest.Password), http.StatusForbidden, "Ask an administrator")
 	s.must("admin", "PUT", "/ldap-providers/"+s.id+"/", "enabled", "false")
 	if _, ok := other.principal(); ok {
 		t.Error("a session of a directory that was disabled goes on")
@@ -207,6 +211,11 @@ func TestDirectoryRecheck(t *testing.T) {
 	if _, ok := again.principal(); ok {
 		t.Error("a session goes on after the grace")
 	}
+	if rec := again.send("GET", "/machines"); rec.Code != http.StatusServiceUnavailable || !strings.Contains(rec.Body.String(), "has not answered for too long") {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+	again.enter("admin", "a long enough password") // in the same browser
+	again.isIn("admin")
 }
 
 // TestDirectoryProviders holds that each collection has its own kind, that a secret stays with its address, and that who

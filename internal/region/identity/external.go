@@ -120,6 +120,9 @@ func (s *Service) bring(c *gate.Call, p metal.Provider, l metal.ExternalLogin) (
 	if err := c.Require(store.NewUserTarget); err != nil {
 		return u, id, err
 	}
+	if !p.CreateUsers && !p.Type().Redirects {
+		return u, id, fault.New(fault.Forbidden, "%s knows you, but this site does not. Ask an administrator.", p.Name)
+	}
 	if !p.CreateUsers {
 		return u, id, fault.New(fault.Forbidden, "%s knows you, but this site does not. If you have an account here, log in to it and link your identity under Account; else ask an administrator.", p.Name)
 	}

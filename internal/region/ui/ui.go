@@ -148,7 +148,8 @@ func (q *request) run() error {
 	}
 	ctx, err := q.ui.Auth.Authenticate(q.http)
 	public := authz.May(authz.Principal{Kind: authz.Anonymous}, q.row.Action)
-	if err != nil {
+	// Where the provider of a session cannot be asked, somebody else can still log in.
+	if err != nil && !(public && fault.Is(err, fault.Unavailable)) {
 		if !fault.Is(err, fault.Unauthenticated) {
 			return err
 		}
