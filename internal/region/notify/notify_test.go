@@ -150,9 +150,11 @@ func TestEvents(t *testing.T) {
 	event(authz.SecurityEvent, "denied", map[string]string{"event": "authn_login_fail_max", "username": "zoe"})
 	event(authz.GroupEdit, "success", map[string]string{"group": metal.GroupAdministrators, "added": "bob"})
 	event(authz.GroupEdit, "denied", map[string]string{"group": metal.GroupAdministrators, "added": "eve"})
+	event(authz.UserRights, "success", map[string]string{"username": "dora", "service": "estate", "given": "Administrator on all pools, rbac:view on all pools"})
+	event(authz.UserRights, "success", map[string]string{"username": "eve", "service": "estate", "given": "rbac:view on all pools", "taken": "Administrator on all pools"})
 	event(authz.GrantEdit, "success", map[string]string{"to": "carl", "before": "User on pool default", "after": "User on pool default, Administrator on all pools"})
 	event(authz.UserEdit, "success", map[string]string{"change": "second factors reset", "username": "dan"})
-	want := []string{"Many failed logins as zoe from 192.0.2.1. Further attempts have to wait.", "bob is an administrator now, by user:root.", "carl is an administrator now, by user:root.",
+	want := []string{"Many failed logins as zoe from 192.0.2.1. Further attempts have to wait.", "bob is an administrator now, by user:root.", "dora is an administrator now, by the RBAC service estate.", "carl is an administrator now, by user:root.",
 		"A second factor of dan was taken away, by user:root."}
 	for range 500 {
 		if len(e.texts(e.admin)) == len(want) {

@@ -45,6 +45,9 @@ func worth(e metal.AuditEvent) (n metal.Notification, ok bool) {
 		return about(e.Detail["username"], "{name} is an administrator now, by {who}.", "admin:")
 	case e.Action == string(authz.GrantEdit) && strings.Contains(e.Detail["after"], everything) && !strings.Contains(e.Detail["before"], everything):
 		return about(e.Detail["to"], "{name} is an administrator now, by {who}.", "admin:")
+	case e.Action == string(authz.UserRights) && strings.Contains(e.Detail["given"], everything):
+		n.Context["who"] = "the RBAC service " + e.Detail["service"]
+		return about(e.Detail["username"], "{name} is an administrator now, by {who}.", "admin:")
 	case change == "second factors reset" || change == "second factor removed":
 		name := e.Detail["username"]
 		if name == "" {

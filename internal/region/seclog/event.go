@@ -79,6 +79,7 @@ var changes = map[string]names{
 	"group.edit":                               {"privilege_permissions_changed", "AUTHZ_administrative", Warn},
 	"role.edit":                                {"privilege_permissions_changed", "AUTHZ_administrative", Warn},
 	"grant.edit":                               {"privilege_permissions_changed", "AUTHZ_administrative", Warn},
+	"user.rights":                              {"privilege_permissions_changed", "AUTHZ_administrative", Warn},
 	"machine.read_power_parameters":            {"sensitive_read", "AUTHZ_administrative", Warn},
 	"trail.export":                             {"sensitive_read", "AUTHZ_administrative", Warn},
 	"rack.mint_token":                          {"authn_token_created", "AUTHN_token_created", Warn},

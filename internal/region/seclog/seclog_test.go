@@ -45,6 +45,7 @@ func event(p authz.Principal, action authz.Action, target, outcome string, detai
 func TestNames(t *testing.T) {
 	anon := authz.Principal{Kind: authz.Anonymous}
 	rack := authz.Principal{Kind: authz.Rack, Name: "rack1"}
+	service := authz.Principal{Kind: authz.System, Name: "rbac"}
 	for _, c := range []struct {
 		p                  authz.Principal
 		e                  metal.AuditEvent
@@ -59,6 +60,7 @@ func TestNames(t *testing.T) {
 		{alice, event(alice, authz.MachineDelete, "machine:abc", "denied"), "authz_fail:alice,machine:abc", "AUTHZ_fail", Critical},
 		{alice, event(alice, authz.SettingView, "", "denied"), "authz_fail:alice,setting.view", "AUTHZ_fail", Critical},
 		{root, event(root, authz.GrantEdit, "user:2", "success"), "privilege_permissions_changed:root,grant.edit", "AUTHZ_administrative:user:edit:2", Warn},
+		{service, event(service, authz.UserRights, "user:3", "success", "username", "jane", "given", "rbac:view on pool lab"), "privilege_permissions_changed:jane,user.rights", "AUTHZ_administrative:user:rights:3", Warn},
 		{root, event(root, authz.UserEdit, "user:7", "success", "change", "created", "username", "bob"), "user_created:root", "USER_created:bob", Warn},
 		{root, event(root, authz.UserEdit, "user:7", "success", "change", "something new"), "user_updated:root", "USER_updated:root", Warn},
 		{alice, event(alice, authz.KeyEdit, "user:1", "success", "change", "password changed"), "authn_password_change:alice", "AUTHN_password_changed:alice", Info},
