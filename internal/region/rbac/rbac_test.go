@@ -40,6 +40,7 @@ type env struct {
 	p      metal.Provider
 	s      *rbac.Service
 	admin  context.Context
+	asking func() // before a service is asked, if it is set
 }
 
 func newEnv(t testing.TB, dsn string) *env {
@@ -63,6 +64,10 @@ func (e *env) region(id string) *rbac.Service {
 
 // Usable is the provider as it is stored, and its key.
 func (e *env) Usable(_ context.Context, kind metal.ProviderKind, id int64) (p metal.Provider, key secret.Value, err error) {
+	if fn := e.asking; fn != nil {
+		e.asking = nil
+		fn()
+	}
 	err = e.Reader.View(context.Background(), func(v *store.View) error { p, err = v.Provider(id); return err })
 	if err == nil && (!p.Enabled || p.Kind != kind) {
 		err = authz.NotFound(authz.NounProvider)
@@ -591,6 +596,33 @@ func TestOneQuestion(t *testing.T) {
 	wg.Wait()
 	if n := e.server.Count("GET", pushes+"/allowed-for-user") - before; n > 10 {
 		t.Errorf("41 requests at once asked %d times", n)
+	}
+}
+
+// TestLateAnswer has a region be slow: its answer does not replace that to a later question of another one.
+func TestLateAnswer(t *testing.T) {
+	e := newEnv(t, regiontest.SQLite(t))
+	two, lab := e.region("region-two"), e.pool("lab")
+	u := e.jane()
+	e.allow("view-all", 0, lab.ID)
+	e.ok(e.s.Freshen(t.Context(), u))
+	e.clock.Advance(time.Minute)
+	e.asking = func() {
+		e.clock.Advance(time.Second)
+		e.allow("view-all", 0)
+		e.ok(two.Freshen(t.Context(), u))
+		e.allow("view-all", 0, lab.ID) // as the first had been told
+	}
+	later := e.clock.Now().Add(time.Second)
+	e.ok(e.s.Freshen(t.Context(), u))
+	if got := e.holds(u); !cmp.Equal(got, []string{"rbac:view-all 0"}) || !e.asked(u).Equal(later) {
+		t.Errorf("got %v, asked %v", got, e.asked(u))
+	}
+	// An answer from the future is of a clock that was set back.
+	e.clock.Advance(-time.Hour)
+	e.ok(e.s.Freshen(t.Context(), u))
+	if got := e.holds(u); len(got) != 2 || !e.asked(u).Equal(e.clock.Now()) {
+		t.Errorf("got %v, asked %v", got, e.asked(u))
 	}
 }
 
