@@ -25,7 +25,9 @@ import (
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/macaroons/macaroonstest"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 )
@@ -510,11 +512,59 @@ func TestCandidProvider(t *testing.T) {
 	if rec := s.call("admin", "POST", "/candid-providers/", "name", "Second", "candid_url", "https://second.example", "agent_username", "a", "agent_key", key, "enabled", "true"); rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "one at a time") {
 		t.Errorf("a second one: got %d %s", rec.Code, rec.Body)
 	}
-	all := s.log.String() + fmt.Sprint(s.list("/trail/?limit=1000")) + s.call("admin", "GET", "/candid-providers/").Body.String()
+	b := s.browser()
+	b.send("POST", "/login", "username", "admin", "password", "a long enough password")
+	page := b.send("GET", "/providers/"+s.id).Body.String()
+	if !strings.Contains(page, s.r.BaseURL+"/login/macaroon/callback") || !strings.Contains(page, "Agent&#39;s private key") {
+		t.Errorf("the page does not say where browsers return to: %s", page)
+	}
+	all := page + s.log.String() + fmt.Sprint(s.list("/trail/?limit=1000")) + s.call("admin", "GET", "/candid-providers/").Body.String()
 	if strings.Contains(all, key) {
 		t.Error("the agent's key can be read")
 	}
 	if rec := s.call("alice", "GET", "/candid-providers/"); strings.Contains(rec.Body.String(), "maas@candid") {
 		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
+}
+
+// TestConfigAuth sets external authentication on the region's host: one of its sort, with the groups that were mapped.
+func TestConfigAuth(t *testing.T) {
+	s := newCandidSite(t)
+	ctx, ps := authz.AsSystem(t.Context(), "configauth"), s.r.Providers
+	state := func() string {
+		text := ""
+		for _, p := range s.list("/candid-providers/") {
+			text += fmt.Sprint(p["name"], " ", p["enabled"], " ", p["agent_username"], " ", p["domain"])
+			for _, g := range p["groups"].([]any) {
+				g := g.(map[string]any)
+				text += fmt.Sprintf(" %v=%v", g["value"], g["group"])
+			}
+			text += "\n"
+		}
+		return strings.ReplaceAll(text, strings.TrimPrefix(s.candid.URL, "https://"), "ADDRESS")
+	}
+	want := func(what, text string, err error) {
+		t.Helper()
+		if got := state(); got != text || err != nil {
+			t.Errorf("%s: got %v and\n%swant\n%s", what, err, got, text)
+		}
+	}
+	other := s.candid.Agent("other@candid")
+	_, err := ps.SetExternal(ctx, providers.CandidExternal(other, "site", "admins"))
+	want("the same address", "Candid true other@candid site admins=Administrators lab-ops=Lab operators\n", err)
+	p, _, err := ps.External(ctx)
+	if err == nil {
+		err = ps.ChangeCandid(ctx, p, func(domain, admins *string) { *domain, *admins = "", "" })
+	}
+	want("other values", "Candid true other@candid  lab-ops=Lab operators\n", err)
+	other.URL = "https://candid.example:8081"
+	_, err = ps.SetExternal(ctx, providers.CandidExternal(other, "", ""))
+	want("another address", "Candid false other@candid  lab-ops=Lab operators\nCandid candid.example 8081 true other@candid \n", err)
+	want("none", "Candid false other@candid  lab-ops=Lab operators\nCandid candid.example 8081 false other@candid \n", ps.ClearExternal(ctx, metal.ProviderCandid))
+	if _, ok, err := ps.External(ctx); ok || err != nil {
+		t.Errorf("got %v, %v, want none", ok, err)
+	}
+	if e := s.last("identity_provider.edit"); e["principal"] != "system:configauth" {
+		t.Errorf("got event %v", e)
 	}
 }
