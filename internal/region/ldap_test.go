@@ -132,6 +132,30 @@ func TestDirectoryLogin(t *testing.T) {
 	off.refused(off.enter("bob", directorytest.Password), http.StatusUnauthorized, wrongLogin)
 }
 
+// TestDirectoriesInOrder holds that of several directories the first that knows a name decides, and that one that is down is
+// not passed by.
+func TestDirectoriesInOrder(t *testing.T) {
+	s, staff := newDirectory(t)
+	guests := directorytest.New(t)
+	guests.Person("kim")
+	guests.Set(directorytest.DN("jane"), "userPassword", "of the other jane")
+	s.must("admin", "POST", "/ldap-providers/", "name", "Zeta guests", "servers", guests.URL(), "ca", guests.CA, "base_dn", directorytest.People, "bind_dn", directorytest.Searcher,
+		"bind_password", directorytest.SearcherPassword, "enabled", "true", "create_users", "true")
+	for name, password := range map[string]string{"jane": directorytest.Password, "kim": directorytest.Password} {
+		b := s.browser()
+		b.enter(name, password)
+		b.isIn(name)
+	}
+	b := s.browser()
+	b.refused(b.enter("jane", "of the other jane"), http.StatusUnauthorized, wrongLogin)
+	if e := s.list("/users/"); strings.Contains(fmt.Sprint(e), "jane-2") {
+		t.Errorf("the other jane came in: %v", e)
+	}
+	staff.Stop()
+	down := s.browser()
+	down.refused(down.enter("kim", directorytest.Password), http.StatusServiceUnavailable, "cannot be asked now")
+}
+
 // TestDirectoryRecheck holds that what happens to people in the directory is felt here within the hour, and that a
 // directory that cannot be asked keeps nobody in for ever.
 func TestDirectoryRecheck(t *testing.T) {

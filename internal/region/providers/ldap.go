@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"time"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
@@ -38,14 +39,20 @@ func values(p metal.Provider) (list []string) {
 	return list
 }
 
+// passwordTimeout bounds the questions to all directories about one password.
+const passwordTimeout = 20 * time.Second
+
 // CheckPassword asks the enabled directories, in the order of their names, who a name and password are. The first that knows
 // the name decides: who is meant must not depend on the password. One that cannot be asked ends the search, too. It is false
 // when none knows the name, or the password is wrong. Kinds: Unavailable.
 func (s *Service) CheckPassword(ctx context.Context, name string, password secret.Value) (l metal.ExternalLogin, ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, passwordTimeout)
+	defer cancel()
 	ids, err := s.directoryIDs(ctx)
 	if err != nil {
 		return l, false, err
 	}
+	refused := false
 	for _, id := range ids {
 		p, hidden, err := s.usable(ctx, metal.ProviderLDAP, id)
 		if fault.Is(err, fault.NotFound) { // disabled a moment ago
@@ -59,11 +66,13 @@ func (s *Service) CheckPassword(ctx context.Context, name string, password secre
 			return l, false, err
 		}
 		who, answer, err := s.directories.Login(ctx, d, name, password, values(p))
-		if err != nil || answer == directory.Refused {
+		switch {
+		case err != nil:
 			return l, false, err
-		}
-		if answer == directory.Right {
+		case answer == directory.Right && !refused:
 			return external(p, who), true, nil
+		case answer == directory.Refused: // the others are asked for nobody: the time does not tell which one knows the name
+			refused, name = true, "nobody-"+secret.Random(12).RevealString()
 		}
 	}
 	return l, false, nil
