@@ -27,12 +27,15 @@ func offline(ctx context.Context, c config.Region) (*region.Region, error) {
 	if _, err := os.Stat(c.StateDir); err != nil {
 		return nil, fault.Field("state-dir", "There is no state folder at %s; name the one that the region runs with.", c.StateDir)
 	}
+	if _, err := databaseURL(c.Database, ""); err != nil {
+		return nil, err
+	}
 	return region.New(ctx, region.Options{Config: c, Version: version, Log: logger(false), Offline: true})
 }
 
 func stateFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.StateDir, "state-dir", defaultStateDir(), "the region's state folder")
-	fs.StringVar(&c.Database, "database", "", "the region's postgres:// URL, if it has one")
+	fs.StringVar(&c.Database, "database", "", "postgres:// URL without a password; by default what `metalward init region` wrote down")
 }
 
 func createAdmin(ctx context.Context, args []string) error {

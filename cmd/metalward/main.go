@@ -33,6 +33,7 @@ func commands() []command {
 		{"up", "run a region and a rack controller on this host", up},
 		{"region", "run a region controller", runRegion},
 		{"rack", "run a rack controller, or enrol this host as one", runRack},
+		{"init", "say which database a region has, before it first starts", initRegion},
 		{"createadmin", "create an administrator, on the region's host", createAdmin},
 		{"apikey", "make an API key for a user, on the region's host", apiKey},
 		{"configauth", "set the external authentication, on the region's host", configAuth},

@@ -26,7 +26,8 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // regionFlags binds a region's configuration to flags.
 func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.StateDir, "state-dir", defaultStateDir(), "folder for database, keys and images")
-	fs.StringVar(&c.Database, "database", "", "postgres:// URL without a password; empty for SQLite in the state folder")
+	fs.StringVar(&c.Database, "database", "", "postgres:// URL without a password; by default what `metalward init region` wrote down, else SQLite in the state folder")
+	fs.BoolVar(&c.DatabaseWeakTLS, "database-weak-tls", false, "speak to a PostgreSQL on another host without verifying who it is")
 	fs.StringVar(&c.HTTPS, "listen-https", "", "UI and API (default :5443)")
 	fs.StringVar(&c.Plain, "listen-plain", "", "plain HTTP, which only redirects (default :5240; off for none)")
 	fs.StringVar(&c.RPC, "listen-rpc", "", "racks (default :5250)")
@@ -85,6 +86,9 @@ func up(ctx context.Context, args []string) error {
 
 // serve runs a region and beside it what with starts.
 func serve(ctx context.Context, rc config.Region, with func(context.Context, *region.Region) error, log *slog.Logger) error {
+	if _, err := databaseURL(rc.Database, ""); err != nil {
+		return err
+	}
 	r, err := region.New(ctx, region.Options{Config: rc, Version: version, Log: log})
 	if err != nil {
 		return err

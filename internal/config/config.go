@@ -27,8 +27,10 @@ const (
 type Region struct {
 	// StateDir holds the database, the keys and the images. It is made with mode 0700. Required.
 	StateDir string
-	// Database is a postgres:// URL; empty means SQLite in the state folder.
+	// Database is a postgres:// URL; empty means what `metalward init region` wrote, else SQLite in the state folder.
 	Database string
+	// DatabaseWeakTLS lets a PostgreSQL on another host be spoken to without verifying who it is.
+	DatabaseWeakTLS bool
 	// HTTPS is where the UI and API listen. Default ":5443".
 	HTTPS string
 	// Plain is where the plain-text port listens, which only redirects. Default ":5240"; "off" for none.
@@ -59,6 +61,9 @@ type Region struct {
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
 }
+
+// DatabaseFile is the file in a state folder that holds the URL of the database, password included.
+const DatabaseFile = "database"
 
 // Check completes the defaults and says what is wrong. Kinds: Invalid.
 func (c *Region) Check() error {

@@ -126,11 +126,11 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if r.ID, err = regionID(filepath.Join(cfg.StateDir, "region-id")); err != nil {
 		return nil, err
 	}
-	dsn := cfg.Database
-	if dsn == "" {
-		dsn = filepath.Join(cfg.StateDir, "metalward.db")
+	db, err := database(cfg)
+	if err != nil {
+		return nil, err
 	}
-	if r.reader, r.writer, err = store.Open(ctx, dsn); err != nil {
+	if r.reader, r.writer, err = store.OpenWith(ctx, db); err != nil {
 		return nil, err
 	}
 	watch, err := securityLog(cfg, o)
@@ -255,7 +255,7 @@ func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, ke
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this host's authorities: %w", err)
 	}
-	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Tell: tell,
+	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Database: r.reader.ServerCertificate, Tell: tell,
 		Authorities: map[string]*x509.Certificate{"site": here.Web.Cert, "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
 	at := filepath.Join(cfg.StateDir, "url") // tells commands on the host how the region is reached
 	if !o.Offline {
@@ -270,6 +270,27 @@ func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, ke
 	}
 	s := certs.New(c)
 	return s, s.Load(context.Background())
+}
+
+// database finds out which database a region has: of its configuration, else the one that init wrote down, else SQLite.
+func database(cfg *config.Region) (db store.Database, err error) {
+	db = store.Database{DSN: cfg.Database, WeakTLS: cfg.DatabaseWeakTLS}
+	if db.DSN != "" {
+		return db, nil
+	}
+	text, err := os.ReadFile(filepath.Join(cfg.StateDir, config.DatabaseFile))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		db.DSN = filepath.Join(cfg.StateDir, "metalward.db")
+		return db, nil
+	case err != nil:
+		return db, fmt.Errorf("cannot read which database to use: %w", err)
+	}
+	line, weak := strings.CutSuffix(strings.TrimSpace(string(text)), "\nweak-tls")
+	if db.DSN, db.WeakTLS = line, db.WeakTLS || weak; !store.IsPostgres(line) {
+		return db, fmt.Errorf("cannot use %s: its first line is no postgres:// URL", filepath.Join(cfg.StateDir, config.DatabaseFile))
+	}
+	return db, nil
 }
 
 // trailKey signs the trail's checkpoints; it belongs to the root key and needs no storage.

@@ -50,7 +50,9 @@ type Config struct {
 	Own func(again bool) (*tls.Certificate, error)
 	// Authorities are the site's own, by what they are for.
 	Authorities map[string]*x509.Certificate
-	Tell        Teller
+	// Database is the certificate that the database's server shows; nil without TLS.
+	Database func() *x509.Certificate
+	Tell     Teller
 }
 
 // Teller tells administrators something, for as long as it is so.

@@ -64,6 +64,9 @@ func (s *Service) known() (list []Known) {
 	for _, name := range slices.Sorted(maps.Keys(s.Authorities)) {
 		add("authority of "+name, "cert-ca-"+name, s.Authorities[name], false)
 	}
+	if s.Database != nil {
+		add("the database's server", "cert-database", s.Database(), false)
+	}
 	return list
 }
 

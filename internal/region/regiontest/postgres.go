@@ -62,7 +62,7 @@ func Postgres(t testing.TB) string {
 	t.Helper()
 	server.once.Do(func() {
 		if server.base = os.Getenv(PGEnv); server.base == "" {
-			server.base, server.stop, server.skip, server.err = startPostgres()
+			server.base, server.stop, server.skip, server.err = startPostgres("5432", nil)
 		}
 	})
 	if server.err != nil {
@@ -96,7 +96,8 @@ func admin(t testing.TB, stmt string) {
 
 // startPostgres makes a cluster in a folder of its own and serves it on a socket there. PostgreSQL refuses to
 // run as root: then it runs as the user postgres, or nobody.
-func startPostgres() (base string, stop func(), skip string, err error) {
+// The port names the socket; prepare, if there is one, writes files into the cluster, args are more settings.
+func startPostgres(port string, prepare func(data string, own func(path string) error) error, args ...string) (base string, stop func(), skip string, err error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
 		return "", nil, "", err
@@ -115,6 +116,7 @@ func startPostgres() (base string, stop func(), skip string, err error) {
 	}
 	remove := func() { _ = os.RemoveAll(dir) }
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	own := func(string) error { return nil }
 	if os.Getuid() == 0 {
 		uid, gid, err := unprivileged()
 		if err != nil {
@@ -125,6 +127,7 @@ func startPostgres() (base string, stop func(), skip string, err error) {
 			remove()
 			return "", nil, "", err
 		}
+		own = func(path string) error { return os.Chown(path, uid, gid) }
 		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	data := filepath.Join(dir, "data")
@@ -138,8 +141,14 @@ func startPostgres() (base string, stop func(), skip string, err error) {
 		remove()
 		return "", nil, "", fmt.Errorf("cannot make a PostgreSQL cluster: %w\n%s", err, out)
 	}
+	if prepare != nil {
+		if err := prepare(data, own); err != nil {
+			remove()
+			return "", nil, "", err
+		}
+	}
 	var log bytes.Buffer
-	cmd := run("postgres", "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal")
+	cmd := run("postgres", append([]string{"-D", data, "-k", dir, "-p", port, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "log_min_messages=fatal"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() { // ends with the server; the thread stays, because the parent's death is that of the thread
@@ -160,7 +169,7 @@ func startPostgres() (base string, stop func(), skip string, err error) {
 		<-ended
 		remove()
 	}
-	base = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir) + "&sslmode=disable"
+	base = "postgres://postgres@/postgres?host=" + url.QueryEscape(dir) + "&port=" + port + "&sslmode=disable"
 	for range 300 {
 		if err = ping(base); err == nil {
 			return base, stop, "", nil

@@ -22,9 +22,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
@@ -41,8 +39,9 @@ const (
 
 // Reader runs read transactions. Safe for concurrent use.
 type Reader struct {
-	db *sql.DB
-	d  dialect
+	db     *sql.DB
+	d      dialect
+	server *peer // of PostgreSQL
 }
 
 // Writer runs write transactions. Safe for concurrent use: SQLite has one writer at a time, and those who wait for
@@ -59,14 +58,28 @@ type Writer struct {
 
 // Open opens the database that dsn names: a postgres:// URL, or a path of an SQLite file, and brings its
 // schema up to date. The SQLite file is made with mode 0600 by the state folder's 0700 and the process's umask.
+// Kinds: Invalid on "database" for a URL that will not do.
 func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
+	return OpenWith(ctx, Database{DSN: dsn})
+}
+
+// Database says which database to open.
+type Database struct {
+	DSN string
+	// WeakTLS lets a PostgreSQL on another host be spoken to without verifying it.
+	WeakTLS bool
+}
+
+// OpenWith is Open with options.
+func OpenWith(ctx context.Context, o Database) (*Reader, *Writer, error) {
 	var read, write *sql.DB
+	var server *peer
 	d, err := sqliteDialect, error(nil)
-	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+	if IsPostgres(o.DSN) {
 		d = pgDialect
-		read, write, err = openPostgres(dsn)
+		read, write, server, err = openPostgres(o.DSN, o.WeakTLS)
 	} else {
-		read, write, err = openSQLite(dsn)
+		read, write, err = openSQLite(o.DSN)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open database: %w", err)
@@ -74,27 +87,7 @@ func Open(ctx context.Context, dsn string) (*Reader, *Writer, error) {
 	if err := migrate(ctx, write, d); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
 	}
-	return &Reader{read, d}, &Writer{db: write, d: d, queue: &writer{}}, nil
-}
-
-// openPostgres opens a pool for reading and one for writing. What a transaction reads by walking a whole table collides
-// with every write to it, and of a small table PostgreSQL likes to read the whole: writers are told to use indexes.
-// Source: PostgreSQL's documentation, "Serializable Isolation Level", on sequential scans.
-func openPostgres(dsn string) (read, write *sql.DB, err error) {
-	cfg, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return nil, nil, err
-	}
-	read = stdlib.OpenDB(*cfg)
-	read.SetMaxOpenConns(16)
-	read.SetMaxIdleConns(16)
-	cfg = cfg.Copy()
-	cfg.RuntimeParams["enable_seqscan"] = "off"
-	cfg.RuntimeParams["jit"] = "off" // it takes a scan that cannot be avoided for work worth compiling
-	write = stdlib.OpenDB(*cfg)
-	write.SetMaxOpenConns(16)
-	write.SetMaxIdleConns(16)
-	return read, write, nil
+	return &Reader{read, d, server}, &Writer{db: write, d: d, queue: &writer{}}, nil
 }
 
 // openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one
