@@ -27,6 +27,9 @@ var candidType = ProviderType{Kind: ProviderCandid, Title: "Candid", Redirects: 
 		}
 	}}
 
+// Links reports whether the owner of an account here can link an identity at such a provider to it.
+func (k ProviderKind) Links() bool { return k == ProviderOIDC }
+
 // Macaroons reports whether people log in by a discharged macaroon: one such provider at a time can be enabled, because
 // an API call without credentials is answered with where to go.
 func (k ProviderKind) Macaroons() bool { return k == ProviderCandid || k == ProviderRBAC }

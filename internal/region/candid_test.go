@@ -217,6 +217,7 @@ func TestCandidRefuses(t *testing.T) {
 		{"Candid does not take the agent", func(s *candidSite) { s.candid.Agents["maas@candid"] = "another" }, http.StatusServiceUnavailable, "cannot be asked", nil},
 		{"another domain", func(*candidSite) {}, 0, "interaction required", []string{"domain", "elsewhere"}},
 		{"no name", func(s *candidSite) { s.candid.Declares = &empty }, 0, "too many", nil},
+		{"Candid is down", func(s *candidSite) { s.candid.Down = true }, http.StatusServiceUnavailable, "cannot be used", nil},
 		{"provider off", func(s *candidSite) { s.must("admin", "PUT", "/candid-providers/"+s.id+"/", "enabled", "false") }, http.StatusNotFound, "", nil},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -229,7 +230,7 @@ func TestCandidRefuses(t *testing.T) {
 				t.Errorf("discharge-request: got %d %s, want %d %s", code, body, x.code, x.answer)
 			}
 			want := x.code
-			if want == http.StatusNotFound {
+			if s.candid.Down || want == http.StatusNotFound {
 				want = http.StatusUnauthorized // and no macaroon
 			}
 			if code, body := s.send(s.program(pat), "GET", maasapi.Root+"/machines/"); code != want && code != http.StatusTooManyRequests {
@@ -517,6 +518,9 @@ func TestCandidProvider(t *testing.T) {
 	page := b.send("GET", "/providers/"+s.id).Body.String()
 	if !strings.Contains(page, s.r.BaseURL+"/login/macaroon/callback") || !strings.Contains(page, "Agent&#39;s private key") {
 		t.Errorf("the page does not say where browsers return to: %s", page)
+	}
+	if page := b.send("GET", "/account").Body.String(); strings.Contains(page, "Link my identity") {
+		t.Error("an account of the site can be linked")
 	}
 	all := page + s.log.String() + fmt.Sprint(s.list("/trail/?limit=1000")) + s.call("admin", "GET", "/candid-providers/").Body.String()
 	if strings.Contains(all, key) {

@@ -120,13 +120,13 @@ func (s *Service) bring(c *gate.Call, p metal.Provider, l metal.ExternalLogin) (
 	if err := c.Require(store.NewUserTarget); err != nil {
 		return u, id, err
 	}
-	if !p.CreateUsers && !p.Type().Redirects {
+	if !p.CreateUsers && !p.Kind.Links() {
 		return u, id, fault.New(fault.Forbidden, "%s knows you, but this site does not. Ask an administrator.", p.Name)
 	}
 	if !p.CreateUsers {
 		return u, id, fault.New(fault.Forbidden, "%s knows you, but this site does not. If you have an account here, log in to it and link your identity under Account; else ask an administrator.", p.Name)
 	}
-	name, err := freeName(&c.Tx().View, l)
+	name, err := freeName(&c.Tx().View, l, p.Kind.Links())
 	if err != nil {
 		return u, id, err
 	}
@@ -148,7 +148,7 @@ func (s *Service) bring(c *gate.Call, p metal.Provider, l metal.ExternalLogin) (
 
 // freeName is the name of a new user: the one that the provider wishes, if it will do, made different from those of
 // others whom providers brought. Kinds: Conflict when an account of this site has it, in whatever case.
-func freeName(v *store.View, l metal.ExternalLogin) (string, error) {
+func freeName(v *store.View, l metal.ExternalLogin, links bool) (string, error) {
 	name := l.Name
 	if name == "" {
 		name = l.Email
@@ -165,6 +165,8 @@ func freeName(v *store.View, l metal.ExternalLogin) (string, error) {
 		switch {
 		case err != nil:
 			return "", err
+		case local && n == 1 && !links:
+			return "", fault.New(fault.Conflict, "There is an account %.150s of this site already. Ask an administrator.", name)
 		case local && n == 1:
 			return "", fault.New(fault.Conflict, "There is an account %.150s of this site already. If it is yours, log in to it and link your identity under Account; else ask an administrator.", name)
 		case !taken:

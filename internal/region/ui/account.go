@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -54,6 +55,7 @@ func (q *request) accountData() (d accountData, err error) {
 	if d.Providers, err = q.ui.Providers.Buttons(q.http.Context()); err != nil {
 		return d, err
 	}
+	d.Providers = slices.DeleteFunc(d.Providers, func(p metal.Provider) bool { return !p.Kind.Links() })
 	d.Current = metal.Session{Hash: q.cookie().Hash()}.ID()
 	d.SSHKeys, err = q.ui.Identity.SSHKeys(q.http.Context())
 	return d, err
