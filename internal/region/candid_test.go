@@ -491,6 +491,24 @@ func TestCandidBrowser(t *testing.T) {
 	b.refused(b.send("GET", "/login/candid/"+s.id), http.StatusServiceUnavailable, "cannot be used")
 }
 
+// TestCandidBounds holds how often a stranger makes the region ask Candid.
+func TestCandidBounds(t *testing.T) {
+	s := newCandidSite(t)
+	b, refused := s.browser(), 0
+	for range 100 {
+		if rec := b.send("GET", "/login/candid/"+s.id); rec.Code == http.StatusTooManyRequests {
+			refused++
+		}
+	}
+	if refused < 20 || s.candid.Discharges > 80 {
+		t.Errorf("got %d of 100 refused, and %d questions to Candid", refused, s.candid.Discharges)
+	}
+	other := s.browser()
+	if rec := other.send("GET", "/login/candid/"+s.id); rec.Code != http.StatusOK {
+		t.Errorf("somebody else: got %d", rec.Code)
+	}
+}
+
 // TestCandidProvider holds the provider's configuration: its key is nowhere to be read, one of its sort is enabled at a
 // time, and a test says what is wrong.
 func TestCandidProvider(t *testing.T) {

@@ -32,11 +32,12 @@ const waitAtMost = 5 * time.Second
 // maxFlowCookie bounds the cookie of a login: browsers drop what has more than 4096 bytes.
 const maxFlowCookie = 3800
 
-// begins is how often logins may be begun, which strangers make this site ask Candid for.
+// begins is how often logins may be begun and waited for, for which strangers make this site ask Candid; an office behind one
+// address may come at nine o'clock.
 var begins = throttle.Policy{
-	Subject: throttle.Limits{Free: 20, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
-	Address: throttle.Limits{Free: 20, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
-	Block:   throttle.Limits{Free: 200, First: time.Second, Most: time.Minute, Forgive: 10 * time.Second, Keys: 10_000},
+	Subject: throttle.Limits{Free: 60, First: time.Second, Most: time.Minute, Forgive: 2 * time.Second, Keys: 10_000},
+	Address: throttle.Limits{Free: 60, First: time.Second, Most: time.Minute, Forgive: 2 * time.Second, Keys: 10_000},
+	Block:   throttle.Limits{Free: 600, First: time.Second, Most: time.Minute, Forgive: 2 * time.Second, Keys: 10_000},
 }
 
 var errDischarge = fault.New(fault.Unauthenticated, "What the identity provider answered could not be verified. Begin again; an administrator finds the reason in the audit trail.")
@@ -353,9 +354,13 @@ func (s *Service) FinishVisit(ctx context.Context, cookie secret.Value, q url.Va
 		}
 		proof, err = s.bakery.Redeem(ctx, *f.Ways, q.Get("code"))
 	} else {
+		if wait := s.begun.Wait("", source, now); wait > 0 {
+			return a, &fault.Error{Kind: fault.Exhausted, Message: errTooMany, RetryAfter: wait}
+		}
 		proof, err = s.bakery.Wait(ctx, *f.Ways, waitAtMost)
 	}
 	if errors.Is(err, macaroons.ErrPending) {
+		s.begun.Fail("", source, now) // a request waited, here and there
 		return a, fault.New(fault.Conflict, "You have not logged in at %s yet.", v.Name)
 	}
 	var in macaroons.Login
