@@ -24,7 +24,7 @@ const (
 	// RecheckGrace is how much longer sessions and keys go on while a directory cannot be asked; after that they wait for
 	// it. Those of Candid's people wait at once: it says no more than their groups, and a macaroon would wait, too.
 	RecheckGrace = 4 * time.Hour
-	// recheckPause is the time between two questions while it cannot be asked.
+	// recheckPause is the time between two questions while there is no answer.
 	recheckPause = time.Minute
 )
 
@@ -154,11 +154,20 @@ func (s *Service) due(v *store.View, u metal.User) (*metal.ExternalIdentity, err
 	return &id, nil
 }
 
-// asking is a question under way, or one that had no answer a moment ago.
+// asking is a question about somebody, under way or answered.
 type asking struct {
-	done chan struct{} // closed when err is set
-	err  error
-	at   time.Time
+	since time.Time     // what was known of him then: whoever knows no more has his answer here
+	done  chan struct{} // closed when err is set
+	err   error
+	at    time.Time // when it was answered
+}
+
+// serves reports whether the question is that of somebody who knows as much, and its answer still good.
+func (a *asking) serves(checked, now time.Time) bool {
+	if a.at.IsZero() {
+		return true
+	}
+	return a.since.Equal(checked) && (a.err == nil || now.Sub(a.at) < recheckPause)
 }
 
 // recheck asks about somebody, once for all who wait for it, and takes over what the provider says. It is no error that the
@@ -167,8 +176,8 @@ func (s *Service) recheck(ctx context.Context, id metal.ExternalIdentity) error 
 	key := id.Issuer + "\n" + id.Subject
 	s.mu.Lock()
 	a := s.asked[key]
-	if a == nil || !a.at.IsZero() && s.now().Sub(a.at) >= recheckPause {
-		a = &asking{done: make(chan struct{})}
+	if a == nil || !a.serves(id.Checked, s.now()) {
+		a = &asking{since: id.Checked, done: make(chan struct{})}
 		if len(s.asked) >= maxKnown {
 			clear(s.asked)
 		}
@@ -176,9 +185,7 @@ func (s *Service) recheck(ctx context.Context, id metal.ExternalIdentity) error 
 		s.mu.Unlock()
 		err := s.askAbout(context.WithoutCancel(ctx), id)
 		s.mu.Lock()
-		if a.err, a.at = err, s.now(); err == nil || fault.Is(err, fault.Unauthenticated) { // remembered in the store
-			delete(s.asked, key)
-		}
+		a.err, a.at = err, s.now()
 		close(a.done)
 	}
 	s.mu.Unlock()

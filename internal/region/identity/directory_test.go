@@ -4,12 +4,17 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -17,16 +22,19 @@ import (
 type directories struct {
 	asked []string
 	err   error
+	login metal.ExternalLogin // whose password is "right"
+
+	rechecks atomic.Int32
 }
 
 func (d *directories) KeepPasswords(context.Context) (bool, error) { return true, nil }
 
-func (d *directories) CheckPassword(ctx context.Context, name string, _ secret.Value) (metal.ExternalLogin, bool, error) {
+func (d *directories) CheckPassword(ctx context.Context, name string, password secret.Value) (metal.ExternalLogin, bool, error) {
 	if ctx.Done() != nil {
 		panic("the question ends with the request: a guess would not count")
 	}
 	d.asked = append(d.asked, name)
-	return metal.ExternalLogin{}, false, d.err
+	return d.login, password.RevealString() == "right", d.err
 }
 
 func (d *directories) ConfirmPassword(context.Context, metal.ExternalIdentity, secret.Value) (bool, error) {
@@ -34,7 +42,8 @@ func (d *directories) ConfirmPassword(context.Context, metal.ExternalIdentity, s
 }
 
 func (d *directories) Recheck(context.Context, metal.ExternalIdentity) (metal.ExternalLogin, bool, error) {
-	return metal.ExternalLogin{}, false, d.err
+	d.rechecks.Add(1)
+	return d.login, true, d.err
 }
 
 // TestDirectoryGuessing holds that few passwords go to a directory, from however many networks: it would lock the account.
@@ -91,5 +100,67 @@ func TestDirectoryGuessing(t *testing.T) {
 	}
 	if _, err := login(c, "192.0.2.7", "alice", password); err != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestRecheckOnce holds that of all who come when what a directory said is old, one asks, and that while it cannot be asked
+// it is left alone for a minute.
+func TestRecheckOnce(t *testing.T) {
+	c, clock := newCore(t)
+	p := metal.Provider{Kind: metal.ProviderLDAP, Name: "Staff", Issuer: "ldap:x", CreateUsers: true, Enabled: true, Created: clock.Now()}
+	err := c.Gate.Do(authz.AsSystem(t.Context(), "test"), authz.ProviderEdit, func(g *gate.Call) error {
+		if err := g.Require(store.ProviderTarget(0)); err != nil {
+			return err
+		}
+		return g.Tx().AddProvider(&p)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &directories{login: metal.ExternalLogin{ProviderID: p.ID, Issuer: p.Issuer, Subject: "1", Name: "jane"}}
+	c.Identity = identity.New(identity.Config{Gate: c.Gate, Now: clock.Now, Keys: c.Keys, Providers: d})
+	in, err := c.Identity.Login(authz.WithOrigin(t.Context(), authz.Origin{Source: "192.0.2.1"}), "jane", secret.FromString("right"))
+	if err != nil || in.Cookie.Empty() {
+		t.Fatalf("got %v, %v", in, err)
+	}
+	all := func(n int) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				if who, err := c.Identity.Alive(context.Background(), in.Cookie); err != nil || who.Name != "jane" {
+					t.Errorf("got %+v, %v", who, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	all(1)
+	if d.rechecks.Load() != 0 {
+		t.Error("the directory was asked within the hour")
+	}
+	keep := func(after time.Duration) { // the session is in use all the time
+		for ; after > 0; after -= 10 * time.Minute {
+			clock.Advance(min(after, 10*time.Minute))
+			if _, err := c.Identity.Session(context.Background(), in.Cookie); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keep(time.Hour)
+	clock.Advance(time.Minute)
+	all(40)
+	if n := d.rechecks.Load(); n != 1 {
+		t.Errorf("the directory was asked %d times", n)
+	}
+	d.err = fault.New(fault.Unavailable, "x")
+	keep(time.Hour)
+	clock.Advance(time.Minute)
+	for range 3 {
+		all(10)
+		clock.Advance(30 * time.Second)
+	}
+	if n := d.rechecks.Load(); n != 3 { // at the hour, and a minute later
+		t.Errorf("the directory was asked %d times", n)
 	}
 }
