@@ -92,6 +92,14 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: got %v, %v", uid, ok, err)
 		}
 	}
+	// A directory that everybody may search needs no account, but shows nothing else.
+	s.Add("uid=guest,"+directorytest.Open, "objectClass", "inetOrgPerson", "uid", "guest", "cn", "guest", "sn", "guest", "userPassword", directorytest.Password)
+	anonymous := config(t, s, "bind_dn", "", "base_dn", directorytest.Open)
+	for password, want := range map[string]directory.Answer{directorytest.Password: directory.Right, "wrong": directory.Refused, "": directory.Refused} {
+		if p, got, err := c.Login(t.Context(), anonymous, "guest", secret.FromString(password), nil); err != nil || got != want {
+			t.Errorf("without an account, %q: got %+v, %v, %v, want %v", password, p, got, err, want)
+		}
+	}
 	// Groups by a search, and by both.
 	search := config(t, s, "member_attribute", "none", "group_base_dn", directorytest.Groups, "group_filter", "(member={dn})")
 	if p, _, err := c.Login(t.Context(), search, "jane", secret.FromString(directorytest.Password), groups); err != nil || !slices.Equal(p.Groups, groups[:2]) {

@@ -28,6 +28,7 @@ const (
 	Base     = "dc=example,dc=org"
 	People   = "ou=people," + Base
 	Groups   = "ou=groups," + Base
+	Open     = "ou=opened," + Base // everybody may search it
 	Searcher = "cn=searcher," + Base
 	// SearcherPassword is Searcher's, and Password everybody else's.
 	SearcherPassword = "canary-searcher-password"
@@ -94,12 +95,13 @@ rootpw %[4]s
 directory %[1]s/db
 maxsize 67108864
 access to attrs=userPassword by anonymous auth by * none
+access to dn.subtree="%[6]s" by * read
 access to * by dn.exact="%[5]s" read by anonymous auth by self read by * none
 overlay memberof
 overlay refint
 refint_attributes member
 overlay ppolicy
-`, dir, Base, admin, adminPassword, Searcher)
+`, dir, Base, admin, adminPassword, Searcher, Open)
 	must(t, os.WriteFile(filepath.Join(dir, "slapd.conf"), []byte(conf), 0o600))
 	log, err := os.Create(filepath.Join(dir, "log"))
 	must(t, err)
@@ -125,7 +127,7 @@ overlay ppolicy
 	t.Cleanup(func() { _ = s.conn.Close() })
 	must(t, s.conn.Bind(admin, adminPassword))
 	s.Add(Base, "objectClass", "dcObject", "objectClass", "organization", "o", "Example", "dc", "example")
-	for _, dn := range []string{People, Groups} {
+	for _, dn := range []string{People, Groups, Open} {
 		s.Add(dn, "objectClass", "organizationalUnit", "ou", dn[3:9])
 	}
 	s.Add(Searcher, "objectClass", "organizationalRole", "objectClass", "simpleSecurityObject", "cn", "searcher", "userPassword", SearcherPassword)
