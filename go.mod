@@ -8,8 +8,8 @@ require (
 	github.com/coreos/go-oidc/v3 v3.21.0
 	github.com/go-asn1-ber/asn1-ber v1.5.8-0.20250403174932-29230038a667
 	github.com/go-jose/go-jose/v4 v4.1.4
-	github.com/go-macaroon-bakery/macaroon-bakery/v3 v3.0.2
 	github.com/go-ldap/ldap/v3 v3.4.12
+	github.com/go-macaroon-bakery/macaroon-bakery/v3 v3.0.2
 	github.com/go-webauthn/webauthn v0.18.2
 	github.com/google/go-cmp v0.7.0
 	github.com/hashicorp/yamux v0.1.2
@@ -34,6 +34,8 @@ require (
 	modernc.org/sqlite v1.61.1
 	rsc.io/qr v0.2.0
 )
+
+require filippo.io/age v1.2.1
 
 require (
 	github.com/Azure/go-ntlmssp v0.0.0-20221128193559-754e69321358 // indirect

@@ -14,7 +14,6 @@ import (
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region"
-	"github.com/metalward/metalward/internal/secret"
 )
 
 const initUsage = `usage: metalward init region --database-uri postgres://USER@HOST/NAME [flags]
@@ -42,26 +41,11 @@ func initRegion(ctx context.Context, args []string) error {
 	if c.Database, err = databaseURL(*uri, *passwordFile); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+	if err := region.Init(ctx, c); err != nil {
 		return err
 	}
-	path := filepath.Join(c.StateDir, config.DatabaseFile)
-	if _, err := os.Stat(filepath.Join(c.StateDir, "metalward.db")); err == nil {
-		return fault.New(fault.Conflict, "This state folder has a database of its own already; take another folder.")
-	}
-	r, err := region.New(ctx, region.Options{Config: c, Version: version, Log: logger(false), Offline: true})
+	path, err := shareDatabaseFile(c.StateDir)
 	if err != nil {
-		return err
-	}
-	defer r.Close()
-	text := c.Database + "\n"
-	if c.DatabaseWeakTLS {
-		text += "weak-tls\n"
-	}
-	if err := secret.WriteFile(path, []byte(text)); err != nil {
-		return err
-	}
-	if err := shareWithGroup(path); err != nil {
 		return err
 	}
 	fmt.Printf("The database answers and is up to date. %s says where it is; start the region with --state-dir %s.\n", path, c.StateDir)
@@ -104,18 +88,20 @@ func firstLine(s string) string {
 	return s
 }
 
-// shareWithGroup lets the group metalward read a file, where there is one: services that are not root's.
-func shareWithGroup(path string) error {
+// shareDatabaseFile lets the group metalward read which database a region has, where there is such a group: for services
+// that are not root's.
+func shareDatabaseFile(stateDir string) (path string, err error) {
+	path = filepath.Join(stateDir, config.DatabaseFile)
 	g, err := user.LookupGroup("metalward")
 	if err != nil || os.Geteuid() != 0 {
-		return nil
+		return path, nil //nolint:nilerr // there is none
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
-		return err
+		return path, err
 	}
 	if err := os.Chown(path, 0, gid); err != nil {
-		return err
+		return path, err
 	}
-	return os.Chmod(path, 0o640)
+	return path, os.Chmod(path, 0o640)
 }

@@ -34,6 +34,9 @@ func commands() []command {
 		{"region", "run a region controller", runRegion},
 		{"rack", "run a rack controller, or enrol this host as one", runRack},
 		{"init", "say which database a region has, before it first starts", initRegion},
+		{"backup", "write all that a region is into one encrypted file", backupRegion},
+		{"restore", "make a region of a backup", restoreRegion},
+		{"migrate-store", "move a region's database to PostgreSQL", migrateStore},
 		{"createadmin", "create an administrator, on the region's host", createAdmin},
 		{"apikey", "make an API key for a user, on the region's host", apiKey},
 		{"configauth", "set the external authentication, on the region's host", configAuth},
@@ -66,7 +69,7 @@ func run(args []string) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "usage: metalward COMMAND …\n\nOn a controller's host:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  %-14s %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nFor the API, from anywhere:\n  login        log in to a region with an API key\n  logout       forget a profile\n  list         list profiles\n  PROFILE …    call the API, such as: metalward admin machines read\n\nEach command has -h.\n")
 }

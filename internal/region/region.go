@@ -79,6 +79,9 @@ type Region struct {
 	watch  *seclog.Log
 
 	https, plain, rpcListener net.Listener
+
+	dir     string   // the state folder
+	running *os.File // locked while this region runs
 }
 
 // Options are what a region is made of besides its configuration.
@@ -108,14 +111,19 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
-	opened := &Region{log: o.Log}
+	opened := &Region{log: o.Log, dir: cfg.StateDir}
 	r = opened
 	defer func() {
 		if err != nil {
 			opened.Close() // r is nil by now
 		}
 	}()
-	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, "root.key"))
+	if !o.Offline {
+		if r.running, err = lockState(cfg.StateDir); err != nil {
+			return nil, err
+		}
+	}
+	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, rootKeyFile))
 	if err != nil {
 		return nil, err
 	}
@@ -446,7 +454,7 @@ func (r *Region) VerifyTrail(ctx context.Context, stateDir string) (int64, error
 
 // TrailKey returns the public key that the instance's trail is signed with.
 func TrailKey(stateDir string) (ed25519.PublicKey, error) {
-	path := filepath.Join(stateDir, "root.key")
+	path := filepath.Join(stateDir, rootKeyFile)
 	if _, err := os.Stat(path); err != nil { // opening would make one
 		return nil, fmt.Errorf("cannot read the root key: %w", err)
 	}
@@ -463,6 +471,9 @@ func (r *Region) Close() {
 		if l != nil {
 			_ = l.Close()
 		}
+	}
+	if r.running != nil {
+		defer func() { _ = r.running.Close() }() // last: another may start then
 	}
 	if r.writer != nil {
 		_ = r.writer.Close()
