@@ -13,6 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/go-macaroon-bakery/macaroon-bakery/v3/bakery"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/maasapi"
@@ -55,12 +58,26 @@ func TestCanaries(t *testing.T) {
 	}
 	const client = "canary-client-secret"
 	c.must("admin", "POST", "/oidc-providers/", "name", "Example", "issuer_url", "https://op.example", "client_id", "metalward", "client_secret", client)
+	c.must("admin", "POST", "/ldap-providers/", "name", "Directory", "servers", "ldaps://ldap.example", "base_dn", "dc=example", "bind_dn", "cn=reader,dc=example", "bind_password", "canary-bind-password")
+	agent, err := bakery.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agentKey, err := agent.Private.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.must("admin", "POST", "/candid-providers/", "name", "Candid", "candid_url", "https://candid.example", "agent_username", "agent@admin@candid", "agent_key", string(agentKey))
+	c.must("admin", "POST", "/maas/?op=set_config", "name", "metalward_smtp_server", "value", "mail.example:465")
+	c.must("admin", "POST", "/notifications/?op=set_mail_login", "username", "sender", "password", "canary-mail-password")
+	tlsKey, tlsCert := newCorporate(t, time.Now).issue(48*time.Hour, "localhost")
+	c.must("admin", "POST", "/tls/?op=enable", "key", tlsKey, "cert", tlsCert)
 	once, _, err := c.r.Identity.FirstLink(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, _ = c.r.Identity.Authenticate(ctx, "zoe", secret.FromString("canary-wrong-guess"), "") // fails, and is recorded
-	canaries := map[string][]byte{"BMC password": []byte(bmc), "client's secret": []byte(client), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
+	canaries := map[string][]byte{"directory's password": []byte("canary-bind-password"), "agent's key": agentKey, "mail password": []byte("canary-mail-password"), "TLS key": []byte(strings.Split(tlsKey, "\n")[1]), "BMC password": []byte(bmc), "client's secret": []byte(client), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
 	for name, k := range c.keys {
 		canaries["key of "+name] = k.Secret.Reveal()
 	}
