@@ -53,10 +53,11 @@ func bakeryClient(base *http.Client) *httpbakery.Client {
 // Do sends a request, discharges what is asked for, and sends it again. The body of a request has to be a
 // bytes.Reader, strings.Reader or bytes.Buffer. Of the answer, the body is read already. Kinds: Unavailable,
 // and Forbidden when a discharge is refused.
-func (c *Client) Do(r *http.Request) (*http.Response, error) {
+func (c *Client) Do(r *http.Request) (resp *http.Response, err error) {
+	defer guard(&err)
 	ctx, cancel := context.WithTimeout(r.Context(), c.most)
 	defer cancel()
-	resp, err := c.bakery.DoWithContext(ctx, r)
+	resp, err = c.bakery.DoWithContext(ctx, r)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -70,6 +71,14 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// guard makes a panic of the library an error, of kind Unavailable: it panics on answers such as a discharge without a
+// macaroon, and some callers are goroutines of their own, whose panic would end the program.
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fault.New(fault.Unavailable, "What the server answers cannot be read.")
+	}
 }
 
 // StatusError is an answer other than 200. Its text is the server's and may be shown only to those who configured it.

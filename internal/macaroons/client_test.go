@@ -1,15 +1,18 @@
 package macaroons_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/macaroons/macaroonstest"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // TestAgent asks about people as an agent does, and as strangers to the discharger.
@@ -109,6 +112,47 @@ func TestHostileServer(t *testing.T) {
 		err := client.Call(t.Context(), http.MethodGet, s.URL+path, nil, &out)
 		if _, ok := fault.As(err); !ok || strings.Contains(err.Error(), noise) {
 			t.Errorf("%s: got %v, want a fault without the server's words", path, err)
+		}
+	}
+}
+
+// TestDischargeWithoutMacaroon gets an error, and no panic, from a discharger whose answers have no macaroon in them.
+func TestDischargeWithoutMacaroon(t *testing.T) {
+	keys, err := secret.NewKeyring(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, discharge := range []string{`{}`, `null`, `{"Macaroon":null}`} {
+		mux := http.NewServeMux()
+		s := httptest.NewTLSServer(mux)
+		t.Cleanup(s.Close)
+		bakery, site := macaroons.New(keys, time.Now, s.Client()), macaroons.Discharger{Location: s.URL, Realm: "test"}
+		mux.HandleFunc("/discharge/info", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"Version":3,"PublicKey":%q}`, macaroons.NewKey().Public())
+		})
+		mux.HandleFunc("/discharge", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(discharge))
+		})
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			body, err := bakery.Challenge(r.Context(), site, 3)
+			if err != nil {
+				t.Error(err)
+			}
+			macaroons.Challenged(w.Header())
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write(body)
+		})
+		client, err := macaroons.NewClient(s.Client(), macaroons.Agent{URL: s.URL, Username: "a", Key: macaroons.NewKey()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Call(t.Context(), http.MethodGet, s.URL+"/question", nil, nil); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%s, to an agent: got %v, want Unavailable", discharge, err)
+		}
+		if _, err := bakery.Begin(t.Context(), site); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("%s, to a login: got %v, want Unavailable", discharge, err)
 		}
 	}
 }

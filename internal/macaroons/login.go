@@ -79,7 +79,8 @@ func absolute(base, ref string) string {
 }
 
 // discharge mints a macaroon and has it discharged.
-func (b *Bakery) discharge(ctx context.Context, d Discharger, proof *Proof, ways *Ways) (macaroon.Slice, error) {
+func (b *Bakery) discharge(ctx context.Context, d Discharger, proof *Proof, ways *Ways) (ms macaroon.Slice, err error) {
+	defer guard(&err)
 	m, err := b.mint(ctx, d, bakery.LatestVersion)
 	if err != nil {
 		return nil, err
@@ -90,11 +91,7 @@ func (b *Bakery) discharge(ctx context.Context, d Discharger, proof *Proof, ways
 	for _, kind := range []string{kindRedirect, kindWindow} {
 		c.AddInteractor(interactor{kind, proof, ways})
 	}
-	ms, err := c.DischargeAll(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	return ms, nil
+	return c.DischargeAll(ctx, m)
 }
 
 // Begin asks a discharger how a person can log in. Kinds: Unavailable, Forbidden.
