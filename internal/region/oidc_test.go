@@ -494,6 +494,9 @@ func TestSignOnGroups(t *testing.T) {
 		t.Errorf("an API key works although its user's provider is disabled: %s", rec.Body)
 	}
 	s.must("admin", "PUT", "/oidc-providers/"+s.id+"/", "enabled", "true")
+	if _, ok := b.principal(); ok {
+		t.Error("a session came back with its provider")
+	}
 	s.keys["admin"], s.keys["local"] = key, s.keys["admin"]
 	s.must("admin", "POST", "/users/admin/?op=deactivate")
 	if b = in(); !b.isIn("jane").Rights.Administrator() {

@@ -389,8 +389,8 @@ func (s *Service) Update(ctx context.Context, kind metal.ProviderKind, id int64,
 				return err
 			}
 		}
-		if was.Enabled && !p.Enabled && p.Kind.Macaroons() { // as it ends sessions
-			if err := c.Tx().EndMacaroons(id); err != nil {
+		if was.Enabled && !p.Enabled { // for good: enabling it again brings none of them back
+			if err := errors2(c.Tx().EndProviderSessions(id), c.Tx().EndMacaroons(id)); err != nil {
 				return err
 			}
 		}

@@ -177,6 +177,13 @@ func (t *Tx) DeleteProviderSessions(u metal.User, providerID int64, session stri
 	return err
 }
 
+// EndProviderSessions ends all sessions that began at a provider.
+func (t *Tx) EndProviderSessions(providerID int64) error {
+	t.touch(ProviderTarget(providerID), false)
+	_, err := t.exec("DELETE FROM sessions WHERE provider_id = ?", providerID)
+	return err
+}
+
 // ProviderSessionUser returns the id of the user of a provider's session; 0 for none.
 func (v *View) ProviderSessionUser(providerID int64, session string) (id int64, err error) {
 	err = v.row("SELECT COALESCE(MAX(user_id), 0) FROM sessions WHERE provider_id = ? AND provider_session = ?", providerID, session).Scan(&id)
