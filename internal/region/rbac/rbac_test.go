@@ -626,6 +626,52 @@ func TestLateAnswer(t *testing.T) {
 	}
 }
 
+// meanwhile is a transport that runs fn once, after the service has said what somebody may do.
+type meanwhile struct {
+	http.RoundTripper
+	fn func()
+}
+
+func (m *meanwhile) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := m.RoundTripper.RoundTrip(r)
+	if fn := m.fn; fn != nil && strings.HasSuffix(r.URL.Path, "resource-pool/allowed-for-user") {
+		m.fn = nil
+		fn()
+	}
+	return resp, err
+}
+
+// TestAnswerOfTheDeleted takes no answer of a service that was moved, or disabled and deleted, while it was asked.
+func TestAnswerOfTheDeleted(t *testing.T) {
+	e := newEnv(t, regiontest.SQLite(t))
+	client := *e.server.Client()
+	m := &meanwhile{RoundTripper: client.Transport}
+	client.Transport = m
+	e.s = rbac.New(rbac.Config{Gate: e.Gate, Region: "region-one", Providers: e, Client: &client, Now: e.clock.Now, Log: regiontest.Silent})
+	u := e.jane()
+	e.allow("view-all", 0)
+	e.ok(e.s.Freshen(t.Context(), u))
+	before := e.asked(u)
+	e.clock.Advance(time.Minute)
+	m.fn = func() { e.p.Enabled = false; e.put() }
+	if err := e.s.Freshen(t.Context(), u); !fault.Is(err, fault.Unavailable) || !e.asked(u).Equal(before) {
+		t.Errorf("got %v, asked %v", err, e.asked(u))
+	}
+	e.p.Enabled = true
+	e.put()
+	e.sync()
+	e.allow("admin-machines", 0)
+	m.fn = func() {
+		e.edit(func(tx *store.Tx) error { return tx.DeleteProvider(e.p.ID) })
+	}
+	if err := e.s.Freshen(t.Context(), u); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	if got := e.holds(u); len(got) > 0 {
+		t.Errorf("somebody keeps %v by the word of a service that is gone", got)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	e := newEnv(t, regiontest.SQLite(t))
 	e.jane()

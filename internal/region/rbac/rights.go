@@ -131,7 +131,7 @@ func (s *Service) take(ctx context.Context, u metal.User, p metal.Provider, a an
 		return err
 	case d.active && len(d.add)+len(d.drop) == 0:
 		return s.Gate.Observe(ctx, gate.SeenRights, func(tx *store.Tx, now time.Time) error {
-			if newer, err := superseded(tx, u, asked, now); err != nil || newer {
+			if newer, err := superseded(tx, u, p, asked, now); err != nil || newer {
 				return err
 			}
 			return tx.PutRightsAsked(u.ID, asked)
@@ -146,7 +146,7 @@ func (s *Service) take(ctx context.Context, u metal.User, p metal.Provider, a an
 		}
 		c.Note("username", u.Name)
 		c.Note("service", p.Name)
-		if newer, err := superseded(c.Tx(), u, asked, c.Now()); err != nil || newer {
+		if newer, err := superseded(c.Tx(), u, p, asked, c.Now()); err != nil || newer {
 			return err
 		}
 		if d, err = compare(&c.Tx().View, u, p, a); err != nil {
@@ -180,8 +180,20 @@ func (s *Service) take(ctx context.Context, u metal.User, p metal.Provider, a an
 }
 
 // superseded reports whether the answer to a later question was taken already, perhaps by another region. One from the
-// future is of a clock that was set back, and counts for nothing.
-func superseded(tx *store.Tx, u metal.User, asked, now time.Time) (bool, error) {
+// future is of a clock that was set back, and counts for nothing. It is an error when the service that was asked does not
+// decide about the user any more. Kinds: Unavailable, NotFound.
+func superseded(tx *store.Tx, u metal.User, p metal.Provider, asked, now time.Time) (bool, error) {
+	is, err := tx.Provider(p.ID)
+	if err != nil {
+		return false, err
+	}
+	row, err := tx.User(u.ID)
+	if err != nil {
+		return false, err
+	}
+	if row.RightsFrom != p.ID || !unchanged(is, p) {
+		return false, fault.New(fault.Unavailable, "The RBAC service %s was changed while it was asked.", p.Name)
+	}
 	last, err := tx.RightsAsked(u.ID)
 	return last.After(asked) && !last.After(now), err
 }

@@ -262,7 +262,7 @@ func (s *Service) conclude(ctx context.Context, p metal.Provider, t task, syncID
 		}
 		// Another region leads, or the service was configured anew meanwhile: it is for the next turn.
 		told = false
-		if st.Leader != s.Region || st.SyncID != t.state.SyncID || err != nil || !is.Enabled || is.Issuer != p.Issuer || !maps.Equal(is.Options, p.Options) {
+		if st.Leader != s.Region || st.SyncID != t.state.SyncID || err != nil || !unchanged(is, p) {
 			return nil
 		}
 		if failed != nil {
@@ -287,6 +287,11 @@ func (s *Service) conclude(ctx context.Context, p metal.Provider, t task, syncID
 		s.Log.InfoContext(ctx, "told an RBAC service of pools", "service", p.Name, "pools", len(t.pools), "changes", len(t.changes))
 	}
 	return nil
+}
+
+// unchanged reports whether a service is still the enabled one that was asked.
+func unchanged(is, asked metal.Provider) bool {
+	return is.Enabled && is.Issuer == asked.Issuer && maps.Equal(is.Options, asked.Options)
 }
 
 // backOff is how long to wait after so many failures in a row, at least one.
