@@ -3,7 +3,11 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
@@ -58,7 +62,7 @@ func (s *Service) askProviders(ctx context.Context, name string, local bool, pas
 	if any, err := s.providers.KeepPasswords(ctx); err != nil || !any {
 		return l, false, err
 	}
-	bind, wait := s.binds.Take(name, "", s.now())
+	bind, wait := s.binds.Take(account(name), "", s.now())
 	if wait > 0 {
 		return l, false, tooMany(wait)
 	}
@@ -68,6 +72,17 @@ func (s *Service) askProviders(ctx context.Context, name string, local bool, pas
 	l, ok, err = s.providers.CheckPassword(context.WithoutCancel(ctx), name, password)
 	s.endBind(bind, ok && !local, err)
 	return l, ok && !local, err
+}
+
+// account is what names that a directory takes for the same have in common, to count guesses by: directories ignore case,
+// blanks and the form of a character, some accents and punctuation, too. Source: RFC 4518 section 2; MS-UCODEREF.
+func account(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, norm.NFKD.String(name))
 }
 
 func (s *Service) endBind(bind *throttle.Attempt, ok bool, err error) {
@@ -122,7 +137,7 @@ func (s *Service) confirmKept(ctx context.Context, name string, id metal.Externa
 	if wait > 0 {
 		return tooMany(wait)
 	}
-	bind, wait := s.binds.Take(name, "", s.now())
+	bind, wait := s.binds.Take(account(name), "", s.now())
 	if wait > 0 {
 		attempt.Drop()
 		return tooMany(wait)
@@ -183,12 +198,10 @@ func (s *Service) recheck(ctx context.Context, id metal.ExternalIdentity) error 
 		}
 		s.asked[key] = a
 		s.mu.Unlock()
-		err := s.askAbout(context.WithoutCancel(ctx), id)
-		s.mu.Lock()
-		a.err, a.at = err, s.now()
-		close(a.done)
+		s.answer(context.WithoutCancel(ctx), a, id)
+	} else {
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	select {
 	case <-a.done:
 	case <-ctx.Done():
@@ -202,6 +215,20 @@ func (s *Service) recheck(ctx context.Context, id metal.ExternalIdentity) error 
 	}
 	return a.err
 }
+
+// answer asks, and answers a question whatever happens: who waits for one would else wait for ever.
+func (s *Service) answer(ctx context.Context, a *asking, id metal.ExternalIdentity) {
+	err := error(errUnanswered)
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		a.err, a.at = err, s.now()
+		close(a.done)
+	}()
+	err = s.askAbout(ctx, id)
+}
+
+var errUnanswered = fault.New(fault.Unavailable, "The identity provider's answer cannot be read.")
 
 // askAbout asks a provider about somebody and takes over what it says: who is gone loses his sessions, and his keys do not
 // work until he logs in again.

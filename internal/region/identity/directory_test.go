@@ -25,6 +25,7 @@ type directories struct {
 	login metal.ExternalLogin // whose password is "right"
 
 	rechecks atomic.Int32
+	panics   bool // when asked about somebody
 }
 
 func (d *directories) KeepPasswords(context.Context) (bool, error) { return true, nil }
@@ -43,6 +44,9 @@ func (d *directories) ConfirmPassword(context.Context, metal.ExternalIdentity, s
 
 func (d *directories) Recheck(context.Context, metal.ExternalIdentity) (metal.ExternalLogin, bool, error) {
 	d.rechecks.Add(1)
+	if d.panics {
+		panic("an answer that nobody expected")
+	}
 	return d.login, true, d.err
 }
 
@@ -85,6 +89,15 @@ func TestDirectoryGuessing(t *testing.T) {
 	}
 	if n := len(d.asked); n != identity.Binds.Subject.Free {
 		t.Errorf("a right password went on to the directory: %q", d.asked)
+	}
+	// However it is written, it is one account to a directory.
+	d.asked = nil
+	for i, name := range []string{"joe.doe", "JOE.doe", " joe.doe", "Joe. Doe", "joe.do\u00eb", "\uff4aoe.doe", "joe.d\u00adoe"} {
+		_, err := login(c, fmt.Sprintf("10.%d.2.1", i), name, "wrong")
+		tried(t, err)
+	}
+	if len(d.asked) != identity.Binds.Subject.Free {
+		t.Errorf("the directory was asked for %q", d.asked)
 	}
 	// When it cannot be asked, nothing tells whose name is local; guesses count all the same.
 	clock.Advance(24 * time.Hour)
@@ -163,4 +176,12 @@ func TestRecheckOnce(t *testing.T) {
 	if n := d.rechecks.Load(); n != 3 { // at the hour, and a minute later
 		t.Errorf("the directory was asked %d times", n)
 	}
+	// Whoever waits for an answer gets one, also when there is a bug.
+	clock.Advance(time.Minute)
+	d.panics = true
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = c.Identity.Alive(context.Background(), in.Cookie)
+	}()
+	all(10)
 }
