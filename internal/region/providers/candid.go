@@ -52,10 +52,12 @@ func (s *Service) SetDescriber(kind metal.ProviderKind, d Describer) { s.describ
 // discharger is who has to vouch for people. Source: MAAS, macaroon_auth: an RBAC service's discharger is below /auth,
 // and knows no domains.
 func discharger(p metal.Provider, generation int64) macaroons.Discharger {
-	d := macaroons.Discharger{Location: strings.TrimSuffix(p.Issuer, "/"), Domain: p.Options["domain"], Realm: "provider " + authz.ID(p.ID) + " generation " + strconv.FormatInt(generation, 10)}
+	d := macaroons.Discharger{Location: strings.TrimSuffix(p.Issuer, "/"), Domain: p.Options["domain"]}
 	if p.Kind == metal.ProviderRBAC {
 		d.Location, d.Domain = d.Location+"/auth", ""
 	}
+	// With its location: what one server discharged says nothing of people of another, which the provider was moved to.
+	d.Realm = "provider " + authz.ID(p.ID) + " generation " + strconv.FormatInt(generation, 10) + " at " + d.Location
 	return d
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
 )
 
@@ -46,5 +47,19 @@ func TestDerive(t *testing.T) {
 			t.Errorf("%s is %q", what, v)
 		}
 		seen[v] = true
+	}
+}
+
+// TestRealm holds that macaroons of a provider are worth nothing in another state of it.
+func TestRealm(t *testing.T) {
+	p := metal.Provider{ID: 1, Kind: metal.ProviderCandid, Issuer: "https://candid.example"}
+	moved, other, rbac := p, p, p
+	moved.Issuer, other.ID, rbac.Kind = "https://candid2.example", 2, metal.ProviderRBAC
+	realms := map[string]bool{}
+	for _, d := range []macaroons.Discharger{discharger(p, 0), discharger(p, 1), discharger(moved, 0), discharger(other, 0), discharger(rbac, 0)} {
+		realms[d.Realm] = true
+	}
+	if len(realms) != 5 {
+		t.Errorf("got %v", realms)
 	}
 }
