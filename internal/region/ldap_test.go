@@ -278,7 +278,10 @@ func TestDirectoryProviders(t *testing.T) {
 	if rec := s.call("alice", "PUT", path, "base_dn", directorytest.Base); rec.Code != http.StatusForbidden || !strings.Contains(rec.Body.String(), "only an administrator") {
 		t.Errorf("got %d %s", rec.Code, rec.Body)
 	}
-	s.must("alice", "PUT", path, "name", "People")
+	// A directory of hers would be shown the passwords of everybody who is not in it.
+	if rec := s.call("alice", "POST", "/ldap-providers/", "name", "A", "servers", "ldaps://hers.example", "base_dn", directorytest.Base, "enabled", "true"); rec.Code != http.StatusForbidden {
+		t.Errorf("got %d %s", rec.Code, rec.Body)
+	}
 	admin := s.browser()
 	admin.enter("admin", "a long enough password")
 	// A further one by the form, of a directory that everybody may search: an account needs its password.

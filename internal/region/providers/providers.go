@@ -12,7 +12,6 @@ package providers
 import (
 	"context"
 	"crypto/tls"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -242,13 +241,18 @@ func parseGroups(c *gate.Call, text string) (list []metal.ProviderGroup, err err
 }
 
 // mayHandle refuses to touch a provider that gives more than the caller holds: who configures it could log in as a
-// member of any group that it is mapped to.
+// member of any group that it is mapped to, of an RBAC service as anybody, of a directory with what people type for others.
 func mayHandle(c *gate.Call, p metal.Provider) error {
 	if c.Principal().Kind != authz.User {
 		return nil
 	}
-	if p.Kind == metal.ProviderRBAC && !c.Principal().Rights.Administrator() { // it says who is an administrator
-		return fault.New(fault.Forbidden, "An RBAC service decides who may do what here: only an administrator can configure one.")
+	if !c.Principal().Rights.Administrator() {
+		switch p.Kind {
+		case metal.ProviderRBAC:
+			return fault.New(fault.Forbidden, "An RBAC service decides who may do what here: only an administrator can configure one.")
+		case metal.ProviderLDAP: // its servers are shown the passwords of everybody whom another directory may know
+			return fault.New(fault.Forbidden, "A directory is shown the passwords that people log in with: only an administrator can configure one.")
+		}
 	}
 	for _, m := range p.Groups {
 		grants, err := c.Tx().Grants(store.GrantQuery{GroupID: m.GroupID})
@@ -401,8 +405,8 @@ func (s *Service) Update(ctx context.Context, kind metal.ProviderKind, id int64,
 }
 
 // mayMove refuses to have the people whom a provider knows vouched for by somebody else: who answers there could be
-// anyone of them. A provider that is known by its address cannot get another; one of servers that come and go can, by who
-// could make himself an administrator anyway.
+// anyone of them. A provider that is known by its address cannot get another; a directory's servers come and go, and only an
+// administrator says which they are.
 func mayMove(c *gate.Call, was, p metal.Provider) error {
 	n, err := c.Tx().CountIdentities(p.ID)
 	if err != nil || n == 0 {
@@ -410,9 +414,6 @@ func mayMove(c *gate.Call, was, p metal.Provider) error {
 	}
 	if p.Issuer != was.Issuer {
 		return fault.New(fault.Conflict, "%d users are known by the address %s; add another provider for the new one.", n, was.Issuer)
-	}
-	if who := c.Principal(); p.Type().Address.Name == "" && !maps.Equal(was.Options, p.Options) && who.Kind == authz.User && !who.Rights.Administrator() {
-		return fault.New(fault.Forbidden, "%d users are known by this provider: only an administrator can change what it asks, and where.", n)
 	}
 	return nil
 }
