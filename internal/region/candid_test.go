@@ -372,6 +372,16 @@ func TestCandidRecheck(t *testing.T) {
 	both("known again, not logged in", http.StatusSeeOther, http.StatusForbidden)
 	b = login()
 	both("logged in again", http.StatusOK, http.StatusOK)
+	ctx, ps := authz.AsSystem(t.Context(), "configauth"), s.r.Providers
+	p, _, err := ps.External(ctx)
+	if err == nil {
+		err = ps.ChangeCandid(ctx, p, func(domain, _ *string) { *domain = "elsewhere" })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	later(2 * time.Second) // keys are remembered for a moment
+	both("of another domain", http.StatusSeeOther, http.StatusForbidden)
 }
 
 // TestCandidOtherSite holds that a browser's macaroon cookie says nothing: another site could make it send one, and

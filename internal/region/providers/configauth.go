@@ -55,7 +55,7 @@ func CandidExternal(a macaroons.Agent, domain, admins string) External {
 }
 
 // SetExternal enables external authentication, alone of its sort. A provider that is there with this address is changed;
-// its further groups stay mapped. All macaroons end. Kinds: as Create and Update.
+// its further groups stay mapped. All macaroons end, and what it said of people is asked again. Kinds: as Create and Update.
 func (s *Service) SetExternal(ctx context.Context, x External) (p metal.Provider, err error) {
 	t, known := metal.ProviderTypeOf(x.Kind)
 	if !known || !x.Kind.Macaroons() {
@@ -98,11 +98,11 @@ func (s *Service) SetExternal(ctx context.Context, x External) (p metal.Provider
 	if err != nil {
 		return p, err
 	}
-	return p, s.endMacaroons(ctx, p.ID)
+	return p, s.beginAnew(ctx, p.ID)
 }
 
-// ChangeCandid changes the domain and the group of administrators of external authentication by Candid. Macaroons end.
-// Kinds: as Update.
+// ChangeCandid changes the domain and the group of administrators of external authentication by Candid. Macaroons end, and
+// what it said of people is asked again. Kinds: as Update.
 func (s *Service) ChangeCandid(ctx context.Context, p metal.Provider, change func(domain, admins *string)) error {
 	domain, admins := p.Options["domain"], AdminValue(p)
 	change(&domain, &admins)
@@ -110,7 +110,7 @@ func (s *Service) ChangeCandid(ctx context.Context, p metal.Provider, change fun
 	if _, err := s.Update(ctx, p.Kind, p.ID, Edit{Fields: map[string]string{"domain": domain}, Groups: &groups}); err != nil {
 		return err
 	}
-	return s.endMacaroons(ctx, p.ID)
+	return s.beginAnew(ctx, p.ID)
 }
 
 // withAdmins is a provider's mapping of groups with another group of administrators; "" for none.
@@ -150,12 +150,13 @@ func (s *Service) disable(ctx context.Context, list []Entry, but *Entry) error {
 	return nil
 }
 
-func (s *Service) endMacaroons(ctx context.Context, id int64) error {
+// beginAnew ends a provider's macaroons, and has it asked about whoever comes with an API key.
+func (s *Service) beginAnew(ctx context.Context, id int64) error {
 	return s.Gate.Do(ctx, authz.ProviderEdit, func(c *gate.Call) error {
 		if err := c.Require(store.ProviderTarget(id)); err != nil {
 			return err
 		}
 		c.Note("change", "macaroons ended")
-		return c.Tx().EndMacaroons(id)
+		return errors2(c.Tx().EndMacaroons(id), c.Tx().AskAgain(id))
 	})
 }

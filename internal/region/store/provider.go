@@ -184,6 +184,13 @@ func (t *Tx) EndProviderSessions(providerID int64) error {
 	return err
 }
 
+// AskAgain makes all that a provider said of people old: it is asked before they go on.
+func (t *Tx) AskAgain(providerID int64) error {
+	t.touch(ProviderTarget(providerID), false)
+	_, err := t.exec("UPDATE external_identities SET checked = 0 WHERE provider_id = ?", providerID)
+	return err
+}
+
 // ProviderSessionUser returns the id of the user of a provider's session; 0 for none.
 func (v *View) ProviderSessionUser(providerID int64, session string) (id int64, err error) {
 	err = v.row("SELECT COALESCE(MAX(user_id), 0) FROM sessions WHERE provider_id = ? AND provider_session = ?", providerID, session).Scan(&id)
