@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-macaroon-bakery/macaroon-bakery/v3/bakery"
@@ -65,10 +66,11 @@ func (i interactor) Interact(_ context.Context, _ *httpbakery.Client, location s
 	return nil, &httpbakery.InteractionError{Reason: errAsked}
 }
 
-// absolute is an address that a discharger names, which may be relative to its own; empty unless it is an https one.
+// absolute is an address that a discharger names, which may be relative to its own; empty unless it is an https one, of
+// characters that a terminal may be shown.
 func absolute(base, ref string) string {
 	b, err := url.Parse(base)
-	if err != nil || ref == "" || len(ref) > 2048 {
+	if err != nil || ref == "" || len(ref) > 2048 || strings.ContainsFunc(ref, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return ""
 	}
 	u, err := b.Parse(ref)
