@@ -37,6 +37,10 @@ test: ## everything that needs no root (as root on Debian it installs PostgreSQL
 	cd test/candid && go test -count=1 -timeout 10m ./...
 	cd test/oidc && go test -count=1 -timeout 10m ./...
 
+.PHONY: test-vault
+test-vault: ## the Vault client and its fake against a real Vault; its first build takes 5 to 10 minutes on two cores
+	cd test/vault && go test -count=1 -timeout 10m ./...
+
 .PHONY: e2e
 e2e: ## whole stories with emulated machines; needs root
 	deploy/deps.sh e2e

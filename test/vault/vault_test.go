@@ -1,0 +1,178 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	kv "github.com/hashicorp/vault-plugin-secrets-kv"
+	"github.com/hashicorp/vault/builtin/credential/approle"
+	vaulthttp "github.com/hashicorp/vault/http"
+	"github.com/hashicorp/vault/internalshared/configutil"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/physical/inmem"
+	"github.com/hashicorp/vault/vault"
+
+	"github.com/metalward/metalward/internal/vault/vaulttest"
+)
+
+// real is a Vault core, and the root token to administer it with.
+type real struct {
+	http.Handler
+	core *vault.Core
+	root string
+	keys [][]byte
+}
+
+// plugins is a catalogue without plugins: the core looks there before it mounts anything, and panics on nil.
+type plugins struct{}
+
+func (plugins) Contains(string, consts.PluginType) bool { return false }
+func (plugins) Get(string, consts.PluginType) (func() (any, error), bool) {
+	return nil, false
+}
+func (plugins) Keys(consts.PluginType) []string { return nil }
+func (plugins) DeprecationStatus(string, consts.PluginType) (consts.DeprecationStatus, bool) {
+	return consts.Supported, true
+}
+func (plugins) IsBuiltinEntPlugin(string, consts.PluginType) bool { return false }
+
+// newCore makes a Vault that is not initialized.
+func newCore(t *testing.T) *real {
+	t.Helper()
+	log := hclog.NewNullLogger()
+	disk, err := inmem.NewInmem(nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, err := vault.NewCore(&vault.CoreConfig{Physical: disk, DisableMlock: true, Logger: log, BuiltinRegistry: plugins{},
+		LogicalBackends: map[string]logical.Factory{"kv": kv.Factory}, CredentialBackends: map[string]logical.Factory{"approle": approle.Factory}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = core.Shutdown() })
+	return &real{core: core, Handler: vaulthttp.Handler.Handler(&vault.HandlerProperties{Core: core, ListenerConfig: &configutil.Listener{}})}
+}
+
+func (r *real) init(t *testing.T) {
+	t.Helper()
+	res, err := r.core.Initialize(t.Context(), &vault.InitParams{BarrierConfig: &vault.SealConfig{SecretShares: 1, SecretThreshold: 1}, RecoveryConfig: &vault.SealConfig{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.root, r.keys = res.RootToken, res.SecretShares
+	r.Unseal(t)
+	r.admin(t, "POST", "sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, 0)
+	r.admin(t, "POST", "sys/mounts/old", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}}, 0)
+	r.admin(t, "POST", "sys/auth/approle", map[string]any{"type": "approle"}, 0)
+	// The engine upgrades itself after it is mounted, and refuses meanwhile.
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if code, _ := r.ask("GET", "secret/config", nil, 0); code == http.StatusOK {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("the KV engine does not start: status %d", code)
+		}
+	}
+}
+
+func (r *real) ask(method, path string, in any, wrap time.Duration) (int, []byte) {
+	body, _ := json.Marshal(in) // maps of texts
+	req := httptest.NewRequest(method, "/v1/"+path, bytes.NewReader(body))
+	req.Header.Set("X-Vault-Token", r.root)
+	if wrap > 0 {
+		req.Header.Set("X-Vault-Wrap-TTL", wrap.String())
+	}
+	w := httptest.NewRecorder()
+	r.ServeHTTP(w, req)
+	return w.Code, w.Body.Bytes()
+}
+
+// said is what the administrator's requests answer.
+type said struct {
+	Data struct {
+		RoleID string `json:"role_id"`
+	}
+	Wrap struct {
+		Token string
+	} `json:"wrap_info"`
+}
+
+func (r *real) admin(t testing.TB, method, path string, in any, wrap time.Duration) (out said) {
+	t.Helper()
+	code, body := r.ask(method, path, in, wrap)
+	if code != http.StatusOK && code != http.StatusNoContent {
+		t.Fatalf("%s %s: got %d %s", method, path, code, body)
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func (r *real) SetRole(t testing.TB, name string, p vaulttest.Policy, ttl, most time.Duration) string {
+	t.Helper()
+	r.admin(t, "POST", "sys/policies/acl/"+name, map[string]any{"policy": p.HCL()}, 0)
+	r.admin(t, "POST", "auth/approle/role/"+name, map[string]any{"token_policies": name, "token_ttl": ttl.String(), "token_max_ttl": most.String()}, 0)
+	return r.admin(t, "GET", "auth/approle/role/"+name+"/role-id", nil, 0).Data.RoleID
+}
+
+func (r *real) Wrap(t testing.TB, name string) string {
+	t.Helper()
+	return r.admin(t, "POST", "auth/approle/role/"+name+"/secret-id", map[string]any{}, time.Minute).Wrap.Token
+}
+
+func (r *real) WrapOther(t testing.TB) string {
+	t.Helper()
+	return r.admin(t, "POST", "sys/wrapping/wrap", map[string]any{"secret_id": "x"}, time.Minute).Wrap.Token
+}
+
+func (r *real) RevokeSecretID(t testing.TB, name, accessor string) {
+	t.Helper()
+	r.admin(t, "POST", "auth/approle/role/"+name+"/secret-id-accessor/destroy", map[string]any{"secret_id_accessor": accessor}, 0)
+}
+
+func (r *real) RevokeTokens(t testing.TB) {
+	t.Helper()
+	r.admin(t, "POST", "sys/leases/revoke-prefix/auth/approle/login", map[string]any{"sync": true}, 0)
+}
+
+func (r *real) Seal(t testing.TB) {
+	t.Helper()
+	if err := r.core.Seal(r.root); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *real) Unseal(t testing.TB) {
+	t.Helper()
+	for _, key := range r.keys {
+		if _, err := r.core.Unseal(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.core.Sealed() {
+		t.Fatal("the core stays sealed")
+	}
+}
+
+// TestReal runs the suite against a real Vault; internal/vault runs it against the one in memory.
+func TestReal(t *testing.T) {
+	r := newCore(t)
+	vaulttest.Uninitialized(t, r)
+	r.init(t)
+	vaulttest.Suite(t, r)
+}
+
+// TestVersion1 has a KV engine of version 1 refused, which would take any request and keep no versions.
+func TestVersion1(t *testing.T) {
+	r := newCore(t)
+	r.init(t)
+	vaulttest.WrongEngine(t, r, "old")
+}
