@@ -289,7 +289,7 @@ func (r *Refusal) Unwrap() error {
 		return errRedirect
 	case r.Status == http.StatusForbidden || r.Status == http.StatusUnauthorized:
 		return errDenied
-	case r.Status == http.StatusNotFound && !r.explained:
+	case r.Status == http.StatusNotFound && r.Method == http.MethodGet && !r.explained:
 		return errAbsent
 	case r.Status == http.StatusServiceUnavailable:
 		return r.later(errSealed)
@@ -310,10 +310,10 @@ func (r *Refusal) transient() bool {
 	return r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusPreconditionFailed
 }
 
-// refused reports whether Vault itself answered that a token or credential is no good.
+// refused reports whether Vault itself, which gives a reason, answered that a token or credential is no good.
 func refused(err error) bool {
 	r, ok := errors.AsType[*Refusal](err)
-	return ok && (r.Status == http.StatusBadRequest || r.Status == http.StatusForbidden)
+	return ok && r.explained && (r.Status == http.StatusBadRequest || r.Status == http.StatusForbidden)
 }
 
 // do sends a request until there is an answer, a few times at most, and decodes it into out unless that is nil.
@@ -401,7 +401,7 @@ func refusal(c call, resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(strings.Join(said.Errors, " "), "check-and-set parameter did not match"):
 		r.conflict = true
-	case bad && (resp.StatusCode < 500 && resp.StatusCode >= 400 && resp.StatusCode != http.StatusTooManyRequests):
+	case bad && resp.StatusCode >= 400 && resp.StatusCode < 500 && !r.transient():
 		return fmt.Errorf("%w (status %d of %s %s, which is not Vault's)", errRead, r.Status, r.Method, r.Path) // a proxy's page must not look like "no such secret"
 	}
 	return r
@@ -416,8 +416,8 @@ func unreached(err error) error {
 		return fmt.Errorf("%w (%v)", errTrust, cert.Err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w (no answer in time)", errReach)
-	case errors.As(err, &op):
-		return fmt.Errorf("%w (cannot %s %v)", errReach, op.Op, op.Addr)
+	case errors.As(err, &op) && op.Op == "dial": // nothing was said yet
+		return fmt.Errorf("%w (cannot connect: %w)", errReach, op)
 	}
 	return fmt.Errorf("%w (the connection ended, or what answers does not speak HTTP)", errReach)
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/hashicorp/vault/sdk/physical/inmem"
 	"github.com/hashicorp/vault/vault"
 
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/secret"
+	client "github.com/metalward/metalward/internal/vault"
 	"github.com/metalward/metalward/internal/vault/vaulttest"
 )
 
@@ -175,4 +178,40 @@ func TestVersion1(t *testing.T) {
 	r := newCore(t)
 	r.init(t)
 	vaulttest.WrongEngine(t, r, "old")
+}
+
+// TestDeletedVersion has what others did with Vault's own tools look as it is: a version that they deleted or destroyed is absent,
+// and fields that they wrote may not be text.
+func TestDeletedVersion(t *testing.T) {
+	r := newCore(t)
+	r.init(t)
+	v := vaulttest.Serve(t, r).Connect(t, nil)
+	role := r.SetRole(t, "site", vaulttest.SitePolicy("secret", "site"), time.Hour, time.Hour)
+	id, err := v.Unwrap(t.Context(), secret.FromString(r.Wrap(t, "site")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := v.NewClient(client.Role{ID: role, SecretID: id.Value, Mount: "secret", Prefix: "site"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version := range 3 {
+		if _, err := c.Put(t.Context(), "a", client.Fields{"secret": secret.FromString("x")}, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.admin(t, "DELETE", "secret/data/site/a", nil, 0)
+	r.admin(t, "POST", "secret/destroy/site/a", map[string]any{"versions": []int{1}}, 0)
+	for version, ok := range []bool{false, false, true, false} {
+		if got, err := c.Get(t.Context(), "a", version); (err == nil) != ok || err != nil && !fault.Is(err, fault.NotFound) {
+			t.Errorf("version %d: got %v, %v", version, got, err)
+		}
+	}
+	if n, err := c.Put(t.Context(), "a", client.Fields{"secret": secret.FromString("x")}, 3); n != 4 {
+		t.Errorf("after the last was deleted: got version %d, %v", n, err)
+	}
+	r.admin(t, "POST", "secret/data/site/a", map[string]any{"data": map[string]any{"secret": 7}}, 0)
+	if got, err := c.Get(t.Context(), "a", 0); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a number: got %v, %v", got, err)
+	}
 }

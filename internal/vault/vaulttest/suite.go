@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -51,14 +52,17 @@ type Site struct {
 	seen  []string   // methods and addresses
 	spoil func(w http.ResponseWriter, r *http.Request) bool
 	texts []string // errors
+	http2 bool     // the last request came by it
 }
 
-// Serve serves a handler.
-func Serve(t *testing.T, h http.Handler) *Site {
+// Serve serves a handler, by version 1 of HTTP.
+func Serve(t *testing.T, h http.Handler) *Site { return serve(t, h, false) }
+
+func serve(t *testing.T, h http.Handler, http2 bool) *Site {
 	s := &Site{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.seen = append(s.seen, r.Method+" "+r.URL.String())
+		s.seen, s.http2 = append(s.seen, r.Method+" "+r.URL.String()), r.ProtoMajor == 2
 		spoil := s.spoil
 		s.mu.Unlock()
 		if spoil == nil || !spoil(w, r) {
@@ -66,6 +70,7 @@ func Serve(t *testing.T, h http.Handler) *Site {
 		}
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
+	s.EnableHTTP2 = http2
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
@@ -111,10 +116,10 @@ func (s *Site) CutAfter(h http.Handler, text string, times int) {
 	})
 }
 
-// Connect makes a vault.Server of a site.
+// Connect makes a vault.Server of a site, which repeats requests without waiting.
 func (s *Site) Connect(t *testing.T, now func() time.Time) *vault.Server {
 	t.Helper()
-	v, err := vault.NewServer(vault.Config{URL: s.URL, CA: s.CA, Now: now})
+	v, err := vault.NewServer(vault.Config{URL: s.URL, CA: s.CA, Now: now, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +140,7 @@ type fixture struct {
 	secrets []string
 }
 
-// check takes an error, and has it looked through for secrets at the end.
+// want takes an error of a kind, and has it looked through for secrets at the end.
 func (f *fixture) want(err error, kind fault.Kind, what string) {
 	f.Helper()
 	if !fault.Is(err, kind) {
@@ -185,22 +190,23 @@ func Suite(t *testing.T, b Backend) {
 		{"trust", trust}, {"connection cut", cut}, {"together", together}, {"wrong mount", wrongMount},
 	}
 	for i, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			site := Serve(t, b)
-			f := &fixture{T: t, Backend: b, site: site, server: site.Connect(t, nil), prefix: fmt.Sprintf("site%d", i)}
-			c.run(f)
-			f.secrets = append(f.secrets, mark)
-			for _, text := range append(site.texts, site.seen...) {
-				for _, s := range f.secrets {
-					if strings.Contains(text, s) {
-						t.Errorf("a secret is in %s", text)
+		for _, http2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, HTTP/2 %v", c.name, http2), func(t *testing.T) {
+				site := serve(t, b, http2)
+				f := &fixture{T: t, Backend: b, site: site, server: site.Connect(t, nil), prefix: fmt.Sprintf("site%d%v", i, http2), secrets: []string{mark}}
+				c.run(f)
+				if len(site.seen) == 0 || site.http2 != http2 {
+					t.Errorf("got %d requests, by HTTP/2 %v", len(site.seen), site.http2)
+				}
+				for _, text := range append(site.texts, site.seen...) {
+					for _, s := range f.secrets {
+						if strings.Contains(text, s) {
+							t.Errorf("a secret is in %s", text)
+						}
 					}
 				}
-			}
-			if len(site.seen) == 0 {
-				t.Error("nothing was asked")
-			}
-		})
+			})
+		}
 	}
 }
 
