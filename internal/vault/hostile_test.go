@@ -420,3 +420,38 @@ func TestOldTLS(t *testing.T) {
 		}
 	}
 }
+
+// TestUnwrapAsksOnce spends a wrapping token once whatever the answer, and tells whether it may be spent.
+func TestUnwrapAsksOnce(t *testing.T) {
+	for status, lost := range map[int]bool{429: false, 503: false, 500: true, 502: true, 504: true, 307: false} {
+		s, f, _, v, _ := site(t, time.Hour, time.Hour)
+		token, before := secret.FromString(f.Wrap(t, "r")), s.Count("unwrap")
+		s.Spoil(func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.HasSuffix(r.URL.Path, "unwrap") {
+				w.WriteHeader(status)
+				return true
+			}
+			return false
+		})
+		_, err := v.Unwrap(t.Context(), token)
+		if n := s.Count("unwrap") - before; n != 1 || !fault.Is(err, fault.Unavailable) || errors.Is(err, vault.ErrLost) != lost {
+			t.Errorf("status %d: got %v after %d requests, want lost %v after one", status, err, n, lost)
+		}
+	}
+}
+
+// TestNumber has a server write back a secret where a number belongs, which the decoder of JSON would quote.
+func TestNumber(t *testing.T) {
+	s, _, c, _, _ := site(t, time.Hour, time.Hour)
+	const digits = "31415926535897932384626433832795"
+	s.Spoil(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "login") {
+			return false
+		}
+		_, _ = io.WriteString(w, `{"data":{"version":`+digits+`}}`)
+		return true
+	})
+	if _, err := c.Put(t.Context(), "a", vault.Fields{"k": secret.FromString(digits)}, 0); !fault.Is(err, fault.Unavailable) || strings.Contains(err.Error(), digits) {
+		t.Errorf("got %v", err)
+	}
+}
