@@ -440,6 +440,22 @@ func TestUnwrapAsksOnce(t *testing.T) {
 	}
 }
 
+// TestAlarm is raised by Vault's own words alone, not by a gateway's refusal.
+func TestAlarm(t *testing.T) {
+	for body, alarm := range map[string]bool{`{"errors":["wrapping token is not valid or does not exist"]}`: true, `{}`: false, `{"message":"go away"}`: false, `<html>`: false, ``: false} {
+		s, f, _, v, _ := site(t, time.Hour, time.Hour)
+		token := secret.FromString(f.Wrap(t, "r"))
+		s.Spoil(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, body)
+			return true
+		})
+		if _, err := v.Unwrap(t.Context(), token); err == nil || errors.Is(err, vault.ErrUsed) != alarm {
+			t.Errorf("%s: got %v, want the alarm %v", body, err, alarm)
+		}
+	}
+}
+
 // TestNumber has a server write back a secret where a number belongs, which the decoder of JSON would quote.
 func TestNumber(t *testing.T) {
 	s, _, c, _, _ := site(t, time.Hour, time.Hour)

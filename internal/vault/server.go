@@ -7,7 +7,7 @@
 // is wrapped around it: a server could write back what it was sent. Errors are of kind Unavailable unless a method says
 // otherwise.
 //
-// Source: https://developer.hashicorp.com/vault/api-docs, and Vault 1.14.1, against which test/vault holds all of this.
+// Source: https://developer.hashicorp.com/vault/api-docs, and Vault 1.14.1, against which test/vault holds what does not need Enterprise.
 package vault
 
 import (
