@@ -16,13 +16,17 @@ import (
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region/certs"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 const tlsUsage = `usage: metalward config-tls enable [--cacert FILE] [--port PORT] [--yes] [--state-dir DIR] KEY CERT
+       metalward config-tls acme --directory URL --agree-tos [--email ADDRESS] [--challenge http-01|tls-alpn-01|dns-01] [--dns-hook PROGRAM]
+                 [--eab-kid ID --eab-key-file FILE] [--yes] [--state-dir DIR] [NAME...]
        metalward config-tls disable [--yes] [--state-dir DIR]
        metalward config-tls status | renew [--state-dir DIR]
 
-KEY and CERT are PEM files. A region that runs shows the new certificate within seconds and drops no connection.`
+KEY and CERT are PEM files. A region that runs shows the new certificate within seconds and drops no connection. With acme it
+gets one of an authority's directory and renews it by itself; status tells how far it is, renew has it try at once.`
 
 // configTLS says which certificate the pages and the API show, as `maas config-tls` does.
 func configTLS(ctx context.Context, args []string) error {
@@ -37,11 +41,19 @@ func configTLS(ctx context.Context, args []string) error {
 	yes := fs.Bool("yes", false, "do not ask")
 	port := fs.String("port", "", "the port of HTTPS, which the region is started with")
 	fs.StringVar(port, "p", "", "as --port")
+	var a certs.ACME
+	fs.StringVar(&a.Directory, "directory", "", "the https:// address of the ACME directory")
+	fs.StringVar(&a.Email, "email", "", "where the authority writes to")
+	fs.StringVar(&a.Challenge, "challenge", certs.HTTP01, "how to prove the names: http-01, tls-alpn-01 or dns-01")
+	fs.StringVar(&a.Hook, "dns-hook", "", "the program that sets the records of dns-01")
+	fs.StringVar(&a.EABKid, "eab-kid", "", "the id of the key that the authority gave its customer")
+	eab := fs.String("eab-key-file", "", "the file of that key")
+	fs.BoolVar(&a.AgreeTOS, "agree-tos", false, "agree to the authority's terms of service")
 	files, err := flagsAnywhere(fs, args[1:])
 	if err != nil {
 		return err
 	}
-	if want, ok := map[string]int{"enable": 2, "disable": 0, "status": 0, "renew": 0}[args[0]]; !ok || len(files) != want {
+	if want, ok := map[string]int{"enable": 2, "disable": 0, "status": 0, "renew": 0, "acme": -1}[args[0]]; !ok || len(files) != want && want >= 0 {
 		return fault.New(fault.Invalid, "%s", tlsUsage)
 	}
 	var parts []certs.Part
@@ -56,6 +68,13 @@ func configTLS(ctx context.Context, args []string) error {
 			}
 			parts = append(parts, certs.Part{Name: f[0], Data: data})
 		}
+	}
+	if a.Names = files; *eab != "" {
+		data, err := readBounded(*eab)
+		if err != nil {
+			return fault.Field("eab-key-file", "%v", err)
+		}
+		a.EABKey = secret.FromString(strings.TrimSpace(string(data)))
 	}
 	r, err := offline(ctx, c)
 	if err != nil {
@@ -73,6 +92,13 @@ func configTLS(ctx context.Context, args []string) error {
 			return err
 		}
 		if _, err := r.Certs.Enable(ctx, parts...); err != nil {
+			return err
+		}
+	case "acme":
+		if err := sure(in, *yes, "The pages and the API will show a certificate of this directory to everybody. Go on?"); err != nil {
+			return err
+		}
+		if _, err := r.Certs.SetACME(ctx, a); err != nil {
 			return err
 		}
 	case "disable":
@@ -138,7 +164,9 @@ func sure(in *bufio.Reader, yes bool, question string) error {
 }
 
 func printTLS(w io.Writer, st certs.Status) {
-	if st.Given {
+	if st.Given && st.ACME != nil {
+		fmt.Fprintln(w, "The pages and the API show this certificate:")
+	} else if st.Given {
 		fmt.Fprintln(w, "The pages and the API show a certificate that was brought here:")
 	} else {
 		fmt.Fprintln(w, "The pages and the API show a certificate of the site's own authority, which renews itself. The authority:")
@@ -150,10 +178,26 @@ func printTLS(w io.Writer, st certs.Status) {
 		}
 		fmt.Fprintf(w, "  then         %s, until %s\n", c.Subject, c.NotAfter.UTC().Format(time.RFC3339))
 	}
+	printACME(w, st.ACME)
 	for _, text := range st.Warnings {
 		fmt.Fprintln(w, "  warning     ", text)
 	}
 	for _, k := range st.Known {
 		fmt.Fprintf(w, "%-10s %4d days  %s\n", k.State, k.Days, k.What)
+	}
+}
+
+func printACME(w io.Writer, a *certs.ACMEStatus) {
+	if a == nil {
+		return
+	}
+	fmt.Fprintf(w, "  directory    %s\n  by           %s for %s\n", a.Directory, a.Challenge, strings.Join(a.Names, ", "))
+	switch {
+	case a.Error != "":
+		fmt.Fprintf(w, "  failed       %s: %s\n  tries again  %s\n", a.At.UTC().Format(time.RFC3339), a.Error, a.RetryAt.UTC().Format(time.RFC3339))
+	case a.Pending:
+		fmt.Fprintln(w, "  renews       now: a region that runs gets the certificate, see status")
+	default:
+		fmt.Fprintf(w, "  renews       %s\n", a.RenewAt.UTC().Format(time.RFC3339))
 	}
 }

@@ -211,7 +211,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes); err != nil || o.Offline {
 		return r, err
 	}
-	cert.Given = r.Certs.Given
+	cert.Given, cert.Challenge = r.Certs.Given, r.Certs.ACMECertificate
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
 	auth := &web.Auth{Identity: idn}
 	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Auth: auth,
@@ -229,7 +229,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(),
+	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(), Challenge: r.Certs.ACMEAnswer,
 		Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Own(false) }, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
@@ -264,6 +264,7 @@ func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, ke
 		return nil, fmt.Errorf("cannot read this host's authorities: %w", err)
 	}
 	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Database: r.reader.ServerCertificate, Tell: tell,
+		Region: r.ID, Client: r.Outgoing, Explain: egress.Message,
 		Authorities: map[string]*x509.Certificate{"site": here.Web.Cert, "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
 	at := filepath.Join(cfg.StateDir, "url") // tells commands on the host how the region is reached
 	if !o.Offline {
@@ -420,6 +421,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Networks.Run)
 	background(r.Notify.Run)
 	background(r.Certs.Run)
+	background(r.Certs.RunACME)
 	background(r.RBAC.Run)
 	background(r.API.Run)
 	full := r.server.Handler()

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/certs"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // bindTLS binds the certificate of the pages and the API.
@@ -24,6 +26,15 @@ func (a *API) bindTLS() map[string]handler {
 				}
 			}
 			st, err := a.Certs.Enable(r.ctx, parts...)
+			return tlsJSON(st), err
+		},
+		"tls.acme": func(r *request) (any, error) {
+			agree, err := metal.ParseBool(r.form.Get("agree_tos"))
+			if err != nil {
+				return nil, fault.Field("agree_tos", "Say true or false.")
+			}
+			st, err := a.Certs.SetACME(r.ctx, certs.ACME{Directory: r.form.Get("directory"), Email: r.form.Get("email"), Challenge: r.form.Get("challenge"),
+				Names: strings.Fields(r.form.Get("names")), EABKid: r.form.Get("eab_kid"), EABKey: secret.FromString(r.form.Get("eab_key")), AgreeTOS: agree})
 			return tlsJSON(st), err
 		},
 		"tls.disable": func(r *request) (any, error) {
@@ -73,9 +84,37 @@ func orEmpty(s []string) []string {
 	return s
 }
 
+type acmeJSON struct {
+	Directory string   `json:"directory"`
+	Email     string   `json:"email"`
+	Challenge string   `json:"challenge"`
+	Names     []string `json:"names"`
+	Pending   bool     `json:"pending"`
+	Failures  int      `json:"failures"`
+	Error     string   `json:"error"`
+	RetryAt   string   `json:"retry_at"`
+	RenewAt   string   `json:"renew_at"`
+}
+
+func acmeStatusJSON(a *certs.ACMEStatus) *acmeJSON {
+	if a == nil {
+		return nil
+	}
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	return &acmeJSON{a.Directory, a.Email, a.Challenge, orEmpty(a.Names), a.Pending, a.Failures, a.Error, at(a.RetryAt), at(a.RenewAt)}
+}
+
 func tlsJSON(st certs.Status) any {
 	source := "own"
-	if st.Given {
+	switch {
+	case st.Given && st.ACME != nil:
+		source = "acme"
+	case st.Given:
 		source = "given"
 	}
 	return struct {
@@ -86,7 +125,8 @@ func tlsJSON(st certs.Status) any {
 		Authority string            `json:"own_authority_sha256"`
 		Warnings  []string          `json:"warnings"`
 		Known     []knownJSON       `json:"known"`
+		ACME      *acmeJSON         `json:"acme"`
 	}{source, st.Host, each(st.Chain, certJSON), string(st.PEM), st.Authority, orEmpty(st.Warnings), each(st.Known, func(k certs.Known) knownJSON {
 		return knownJSON{k.What, certJSON(k.Described), k.Renews, string(k.State), k.Days}
-	})}
+	}), acmeStatusJSON(st.ACME)}
 }

@@ -1,5 +1,5 @@
 // Package certs knows the certificates of the site that people see: which one the pages and the API show, brought by
-// somebody or of the site's own authority, and when each that the site depends on ends.
+// somebody, of an ACME directory (acme.go, obtain.go) or of the site's own authority, and when each that the site depends on ends.
 package certs
 
 import (
@@ -10,8 +10,10 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +28,9 @@ import (
 // Service keeps the certificate of the pages and the API. Safe for concurrent use.
 type Service struct {
 	Config
-	given atomic.Pointer[given] // nil: the site's own
+	given    atomic.Pointer[given]   // nil: the site's own
+	acme     atomic.Pointer[account] // nil: without ACME
+	progress atomic.Pointer[Progress]
 }
 
 // given is a certificate that somebody brought, and the sealed form that it was read from.
@@ -53,6 +57,11 @@ type Config struct {
 	// Database is the certificate that the database's server shows; nil without TLS.
 	Database func() *x509.Certificate
 	Tell     Teller
+	// Region is this one's id. Client reaches ACME directories, by the way out; nil in a command. Explain says in words,
+	// safe to show, why a request failed.
+	Region  string
+	Client  *http.Client
+	Explain func(error) string
 }
 
 // Teller tells administrators something, for as long as it is so.
@@ -112,17 +121,21 @@ func (s *Service) Enable(ctx context.Context, parts ...Part) (st Status, err err
 		c.Note("change", "certificate enabled")
 		c.Note("fingerprint", pki.Fingerprint(b.Chain[0].Raw))
 		c.Note("expires", b.Chain[0].NotAfter.UTC().Format(time.RFC3339))
+		if err := c.Tx().DeleteSecret(target, accountRef); err != nil { // else a directory's would replace it
+			return err
+		}
 		return c.Tx().PutSecret(target, bundleRef, sealed, c.Now())
 	})
 	if err != nil {
 		return st, err
 	}
+	s.acme.Store(nil)
 	s.given.Store(&given{sealed, b, b.TLS()})
 	return s.status(), nil
 }
 
-// Disable goes back to a certificate of the site's own authority. TLS itself stays on. Kinds: Conflict when that is what
-// it shows.
+// Disable goes back to a certificate of the site's own authority, and ends ACME. TLS itself stays on. Kinds: Conflict when
+// that is what it shows.
 func (s *Service) Disable(ctx context.Context) error {
 	err := s.Gate.Do(ctx, authz.TLSEdit, func(c *gate.Call) error {
 		if err := c.Require(target); err != nil {
@@ -130,27 +143,39 @@ func (s *Service) Disable(ctx context.Context) error {
 		}
 		c.Note("change", "certificate disabled")
 		_, found, err := c.Tx().Secret(bundleRef)
-		if err == nil && !found {
+		if err != nil {
+			return err
+		}
+		_, acme, err := c.Tx().Secret(accountRef)
+		if err == nil && !found && !acme {
 			err = fault.New(fault.Conflict, "This site shows a certificate of its own authority already.")
 		}
 		if err != nil {
 			return err
 		}
-		return c.Tx().DeleteSecret(target, bundleRef)
+		return errors.Join(c.Tx().DeleteSecret(target, bundleRef), c.Tx().DeleteSecret(target, accountRef))
 	})
 	if err == nil {
+		s.acme.Store(nil)
 		s.given.Store(nil)
 	}
 	return err
 }
 
-// Renew makes the site's own certificate anew, on every region. Kinds: Conflict for one that somebody brought.
+// Renew makes the site's own certificate anew, on every region, or has one get that of a directory at once. Kinds: Conflict
+// for one that somebody brought.
 func (s *Service) Renew(ctx context.Context) error {
 	return s.Gate.Do(ctx, authz.TLSEdit, func(c *gate.Call) error {
 		if err := c.Require(target); err != nil {
 			return err
 		}
 		c.Note("change", "certificate renewed")
+		if a, err := s.account(c.Tx()); err != nil {
+			return err
+		} else if a != nil {
+			a.ID = newID()
+			return s.putAccount(c, *a)
+		}
 		_, found, err := c.Tx().Secret(bundleRef)
 		if err == nil && found {
 			err = fault.New(fault.Conflict, "This certificate was brought here: enable the new one that its authority issues.")
@@ -179,6 +204,9 @@ func (s *Service) load(ctx context.Context, mark []byte) ([]byte, error) {
 	err := s.Gate.View(authz.AsSystem(ctx, "certs"), authz.TLSView, func(v *gate.Viewing) (err error) {
 		if sealed, found, err = v.Secret(bundleRef); err == nil {
 			renewal, _, err = v.Secret(renewalRef)
+		}
+		if err == nil {
+			err = s.loadACME(v)
 		}
 		return err
 	})
@@ -235,13 +263,16 @@ func (s *Service) Run(ctx context.Context) {
 
 // Status is what there is to say of the certificate that the pages and the API show.
 type Status struct {
-	Given     bool // somebody brought it
+	Given     bool // somebody brought it, or a directory issued it
 	Host      string
 	Chain     []Described
 	PEM       []byte // the chain, without the key
 	Authority string // fingerprint of the site's own authority
 	Warnings  []string
 	Known     []Known
+	ACME      *ACMEStatus // nil without
+	// Challenges are the ways to prove a name, to choose from.
+	Challenges []string
 }
 
 // Described is a certificate in words.
@@ -279,7 +310,8 @@ func (s *Service) Status(ctx context.Context) (st Status, err error) {
 }
 
 func (s *Service) status() (st Status) {
-	st.Host, st.Known = s.Host, s.known()
+	st.Host, st.Known, st.ACME = s.Host, s.known(), s.acmeStatus()
+	st.Challenges = []string{HTTP01, TLSALPN01, DNS01}
 	if a := s.Authorities["site"]; a != nil {
 		st.Authority = pki.Fingerprint(a.Raw)
 	}

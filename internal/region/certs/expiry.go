@@ -53,7 +53,7 @@ func (s *Service) known() (list []Known) {
 	if g := s.given.Load(); g != nil {
 		for i, c := range g.bundle.Chain {
 			if i == 0 {
-				add("pages and API", "regiond-reverse-proxy-cert", c, false)
+				add("pages and API", "regiond-reverse-proxy-cert", c, s.acme.Load() != nil)
 			} else {
 				add("pages and API: issuer "+c.Subject.CommonName, fmt.Sprintf("cert-chain-%d", i), c, false)
 			}

@@ -25,11 +25,12 @@ const (
 	SeenDelivery   Observation = "notification sent"     // system
 	SeenSync       Observation = "RBAC service told"     // system: of pools, which changed through the gate
 	SeenRights     Observation = "rights confirmed"      // system: an RBAC service said again what is granted already
+	SeenACME       Observation = "certificate asked for" // system: progress and proofs; the certificate comes through the gate
 )
 
 var observers = map[Observation]authz.Kind{
 	SeenController: authz.Rack, SeenLeases: authz.Rack, SeenPower: authz.System, SeenOutput: authz.Machine, SeenSession: authz.System,
-	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System,
+	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System, SeenACME: authz.System,
 }
 
 // Observe writes an observation. The methods of Tx that observations use touch nothing; a transaction that

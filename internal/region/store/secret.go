@@ -79,3 +79,25 @@ func (v *View) knownRoles(value string) error {
 	}
 	return nil
 }
+
+// NotePrefix begins the refs of notes: what regions tell each other, sealed but decided by nobody.
+const NotePrefix = "note/"
+
+// PutNote stores a note: an observation. Kinds: Internal for the ref of a secret, which belongs to an object.
+func (t *Tx) PutNote(ref secret.Ref, sealed []byte, now time.Time) error {
+	if !strings.HasPrefix(string(ref), NotePrefix) {
+		return fault.New(fault.Internal, "A secret is no note.")
+	}
+	_, err := t.exec(`INSERT INTO secrets (ref, sealed, created, updated) VALUES (?, ?, ?, ?)
+		ON CONFLICT (ref) DO UPDATE SET sealed = excluded.sealed, updated = excluded.updated`, string(ref), sealed, micros(now), micros(now))
+	return err
+}
+
+// DropNote removes a note: an observation. It is no error if there is none. Kinds: as PutNote.
+func (t *Tx) DropNote(ref secret.Ref) error {
+	if !strings.HasPrefix(string(ref), NotePrefix) {
+		return fault.New(fault.Internal, "A secret is no note.")
+	}
+	_, err := t.exec("DELETE FROM secrets WHERE ref = ?", string(ref))
+	return err
+}

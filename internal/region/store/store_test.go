@@ -966,6 +966,11 @@ func testSecrets(d *db) {
 		d.same(get(), fmt.Sprintf("true %x", b))
 	}
 	d.do(func(tx *store.Tx) error { return tx.DeleteSecret(of, "x/1") })
+	// What is written without an audit event cannot be a secret of an object.
+	_, err := d.try(func(tx *store.Tx) error { return tx.PutNote("x/1", []byte("x"), t0) })
+	d.want(err, fault.Internal)
+	_, err = d.try(func(tx *store.Tx) error { return tx.DropNote("x/1") })
+	d.want(err, fault.Internal)
 	d.same(get(), "false ")
 
 	if n := read(d, func(v *store.View) (int, error) { return v.SettingInt("node_timeout") }); n != 30 {
@@ -1169,6 +1174,8 @@ func testTouches(d *db) {
 		{"AddIPRange", func(t *store.Tx) error { return t.AddIPRange(&rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
 		{"PutIPRange", func(t *store.Tx) error { return t.PutIPRange(rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
 		{"DeleteIPRange", func(t *store.Tx) error { return t.DeleteIPRange(rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
+		{"PutNote", func(t *store.Tx) error { return t.PutNote(store.NotePrefix+"x", []byte("x"), t0) }, func() []string { return nil }},
+		{"DropNote", func(t *store.Tx) error { return t.DropNote(store.NotePrefix + "x") }, func() []string { return nil }},
 		{"PutLeases", func(t *store.Tx) error { return t.PutLeases("r", []metal.Lease{{IP: rng.Start}}) }, func() []string { return nil }},
 		{"AddController", func(t *store.Tx) error { return t.AddController(ctl) }, func() []string { return []string{"controller:c new"} }},
 		{"PutController", func(t *store.Tx) error { return t.PutController(ctl) }, func() []string { return []string{"controller:c"} }},

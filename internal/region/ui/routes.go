@@ -157,6 +157,7 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/settings/notify-test", Action: authz.NotificationTest, handle: (*request).testNotify, reads: true},
 	{Method: http.MethodGet, Pattern: "/settings/security", Action: authz.TLSView, handle: (*request).security},
 	{Method: http.MethodPost, Pattern: "/settings/security/enable", Action: authz.TLSEdit, handle: (*request).enableCertificate},
+	{Method: http.MethodPost, Pattern: "/settings/security/acme", Action: authz.TLSEdit, handle: (*request).acmeCertificate},
 	{Method: http.MethodPost, Pattern: "/settings/security/disable", Action: authz.TLSEdit, handle: (*request).disableCertificate},
 	{Method: http.MethodPost, Pattern: "/settings/security/renew", Action: authz.TLSEdit, handle: (*request).renewCertificate},
 	{Method: http.MethodPost, Pattern: "/settings", Action: authz.SettingEdit, handle: (*request).saveSettings},

@@ -1,6 +1,11 @@
 package ui
 
-import "github.com/metalward/metalward/internal/region/certs"
+import (
+	"strings"
+
+	"github.com/metalward/metalward/internal/region/certs"
+	"github.com/metalward/metalward/internal/secret"
+)
 
 func (q *request) securityAgain(cause error) error {
 	st, err := q.ui.Certs.Status(q.http.Context())
@@ -28,6 +33,16 @@ func (q *request) enableCertificate() error {
 	}
 	if _, err := q.ui.Certs.Enable(q.http.Context(), parts...); err != nil {
 		q.form.Del("key") // is not sent back
+		return q.securityAgain(err)
+	}
+	return q.redirect("/settings/security", "saved")
+}
+
+func (q *request) acmeCertificate() error {
+	_, err := q.ui.Certs.SetACME(q.http.Context(), certs.ACME{Directory: q.form.Get("directory"), Email: q.form.Get("email"), Challenge: q.form.Get("challenge"),
+		Names: strings.Fields(q.form.Get("names")), EABKid: q.form.Get("eab_kid"), EABKey: secret.FromString(q.form.Get("eab_key")), AgreeTOS: q.form.Get("agree_tos") == "true"})
+	if err != nil {
+		q.form.Del("eab_key") // is not sent back
 		return q.securityAgain(err)
 	}
 	return q.redirect("/settings/security", "saved")

@@ -42,6 +42,12 @@ const (
 	maxLoginBytes  = 16 << 10
 )
 
+// acmeProtocol is what an ACME directory says that looks for a certificate that proves a name. Source: RFC 8737 section 3.
+const acmeProtocol = "acme-tls/1"
+
+// acmePath is where it looks for a token by HTTP. Source: RFC 8555 section 8.3.
+const acmePath = "/.well-known/acme-challenge/"
+
 // Certificate is a server certificate of the instance's own authority, renewed at two thirds of its life
 // without a restart. Safe for concurrent use.
 type Certificate struct {
@@ -52,6 +58,8 @@ type Certificate struct {
 
 	// Given returns a certificate that somebody brought for people; nil: they see the instance's own, as racks do.
 	Given func() *tls.Certificate
+	// Challenge returns what an ACME directory is shown that asks for a name; nil for a name that it does not ask for.
+	Challenge func(*tls.ClientHelloInfo) *tls.Certificate
 
 	current atomic.Pointer[issued]
 }
@@ -64,6 +72,12 @@ type issued struct {
 // Get returns the certificate for a client; it fits tls.Config.GetCertificate. Racks that enrol and command lines that
 // know the instance's authority say so, and see its own.
 func (c *Certificate) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.Challenge != nil && len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol {
+		if cert := c.Challenge(hello); cert != nil {
+			return cert, nil
+		}
+		return nil, errors.New("no ACME directory asks for this name")
+	}
 	if c.Given != nil && !slices.Contains(hello.SupportedProtos, metal.SiteProtocol) {
 		if given := c.Given(); given != nil {
 			return given, nil
@@ -109,6 +123,8 @@ type Server struct {
 	Accounts    http.Handler // the logins of MAAS's clients
 	UI          http.Handler // everything else
 	CA          []byte       // PEM, offered to those who verify its fingerprint
+	// Challenge is what an ACME directory is told that asks for a token; empty for one that it does not ask for.
+	Challenge func(ctx context.Context, token string) string
 	// Trusted are the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
 	Trusted []netip.Prefix
 	BaseURL string // "https://host:port"
@@ -141,8 +157,19 @@ func (s *Server) Handler() http.Handler {
 		_, _ = w.Write(s.CA)
 	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET "+acmePath+"{token}", func(w http.ResponseWriter, r *http.Request) { s.challenge(w, r, r.PathValue("token")) })
 	mux.Handle("/", s.UI)
 	return s.wrap(mux, true)
+}
+
+// challenge answers an ACME directory, on both ports: it asks the plain one, and a proxy may have sent it to the other.
+func (s *Server) challenge(w http.ResponseWriter, r *http.Request, token string) {
+	if answer := s.Challenge(r.Context(), token); answer != "" {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = io.WriteString(w, answer)
+		return
+	}
+	plain(w, http.StatusNotFound, "No ACME directory asks for this.")
 }
 
 func plain(w http.ResponseWriter, status int, body string) {
@@ -247,10 +274,14 @@ func (s *Server) trusts(host string) bool {
 }
 
 // Plain is the handler of the plain-text port (5240). It redirects a GET or HEAD without credentials. A
-// request with credentials is refused and reported: its key was exposed on the network. A trusted proxy that
+// request with credentials is refused and reported: its key was exposed on the network. An ACME directory is answered. A trusted proxy that
 // says that its client came by HTTPS is served.
 func (s *Server) Plain(full http.Handler) http.Handler {
 	return s.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token, ok := strings.CutPrefix(r.URL.Path, acmePath); ok && r.Method == http.MethodGet {
+			s.challenge(w, r, token)
+			return
+		}
 		peer, _, _ := net.SplitHostPort(r.RemoteAddr)
 		if s.trusts(peer) && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
 			full.ServeHTTP(w, r)
@@ -302,7 +333,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, cfg *tls.Config,
 
 // TLS is the HTTPS port's configuration.
 func (s *Server) TLS() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.Get, NextProtos: []string{"h2", "http/1.1"},
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.Certificate.Get, NextProtos: []string{"h2", "http/1.1", acmeProtocol},
 		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}}
 }
