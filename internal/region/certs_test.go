@@ -17,8 +17,10 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/pki"
+	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/secret"
 )
@@ -296,4 +298,38 @@ func TestCertificateEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("renewed", "admin")
+}
+
+// TestACMEByAPI sets and ends ACME over the network, which cannot name a program that the region would run.
+func TestACMEByAPI(t *testing.T) {
+	s := newSurface(t)
+	settings := []string{"directory", "https://ca.example/dir", "agree_tos", "true"}
+	o := s.must("admin", "POST", "/tls/?op=acme", settings...)
+	if a, ok := o["acme"].(map[string]any); !ok || a["pending"] != true || a["challenge"] != "http-01" || fmt.Sprint(a["names"]) != "[localhost]" || o["source"] != "own" {
+		t.Fatalf("got %v", o)
+	}
+	for name, more := range map[string][]string{"dns-01 without its program": {"challenge", "dns-01"}, "another's name": {"names", "other.example"}} {
+		if rec := s.call("admin", "POST", "/tls/?op=acme", append(slices.Clone(settings), more...)...); rec.Code != http.StatusBadRequest {
+			t.Errorf("%s: got %d %s", name, rec.Code, rec.Body)
+		}
+	}
+	if rec := s.call("alice", "POST", "/tls/?op=acme", settings...); rec.Code != http.StatusForbidden {
+		t.Errorf("a user sets it: got %d", rec.Code)
+	}
+	u, err := s.r.Identity.User(authz.AsSystem(t.Context(), "test"), "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := authz.With(t.Context(), authz.Principal{Kind: authz.User, Name: "admin", UserID: u.ID})
+	if _, err := s.r.Certs.SetACME(admin, certs.ACME{Directory: "https://ca.example/dir", AgreeTOS: true, Challenge: certs.DNS01, Hook: "/bin/true"}); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("somebody who is not on the host names a program: got %v", err)
+	}
+	key, cert := newCorporate(t, time.Now).issue(48*time.Hour, "localhost")
+	if o := s.must("admin", "POST", "/tls/?op=enable", "key", key, "cert", cert); o["acme"] != nil || o["source"] != "given" {
+		t.Errorf("a certificate that is brought does not end ACME: %v", o["acme"])
+	}
+	s.must("admin", "POST", "/tls/?op=acme", settings...)
+	if o := s.must("admin", "POST", "/tls/?op=disable", "confirm", "true"); o["acme"] != nil || o["source"] != "own" {
+		t.Errorf("disable does not end ACME: %v", o["acme"])
+	}
 }
