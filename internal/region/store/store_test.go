@@ -1139,6 +1139,8 @@ func testTouches(d *db) {
 		}, func() []string { return []string{user} }},
 		{"Spend", func(t *store.Tx) error { _, err := t.Spend(u.User, "h", t0, t0); return err }, func() []string { return []string{user} }},
 		{"EndMacaroons", func(t *store.Tx) error { return t.EndMacaroons(prov.ID) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
+		{"EndProviderSessions", func(t *store.Tx) error { return t.EndProviderSessions(prov.ID) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
+		{"AskAgain", func(t *store.Tx) error { return t.AskAgain(prov.ID) }, func() []string { return []string{one(authz.NounProvider, authz.ID(prov.ID))} }},
 		{"DeleteProviderSessions", func(t *store.Tx) error { return t.DeleteProviderSessions(u.User, prov.ID, "x") }, func() []string { return []string{user} }},
 		{"DeleteIdentity", func(t *store.Tx) error {
 			_, err := t.DeleteIdentity(u.User, metal.ExternalIdentity{Issuer: "i", Subject: "s"})
