@@ -13,6 +13,7 @@ import (
 
 // TestChallenges gets a certificate by each of the challenges, one directly after the other, with none left behind.
 func TestChallenges(t *testing.T) {
+	t.Parallel()
 	r, d := newRegion(t, 90*24*time.Hour)
 	if ofDirectory(r.shows()) {
 		t.Fatal("it shows a directory's certificate before it was told to")
@@ -60,6 +61,7 @@ func TestChallenges(t *testing.T) {
 
 // TestRenewsByItself lets a certificate grow old: two thirds of its 30 seconds.
 func TestRenewsByItself(t *testing.T) {
+	t.Parallel()
 	r, d := newRegion(t, 30*time.Second)
 	r.must("acme", "--directory", d.address(), "--agree-tos", "--yes")
 	r.eventually("shown", func() bool { return ofDirectory(r.shows()) })
@@ -72,6 +74,7 @@ func TestRenewsByItself(t *testing.T) {
 
 // TestFailures has each thing go wrong that does: the certificate in use stays, the reason is told, and it goes on by itself.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	r, d := newRegion(t, 90*24*time.Hour)
 	r.must("acme", "--directory", d.address(), "--agree-tos", "--yes")
 	r.eventually("shown", func() bool { return ofDirectory(r.shows()) })
@@ -103,6 +106,7 @@ func TestFailures(t *testing.T) {
 // TestIssuerChanges has the authority set up anew at its address, which forgets the account and has another root, and then
 // another directory take its place.
 func TestIssuerChanges(t *testing.T) {
+	t.Parallel()
 	r, d := newRegion(t, 30*time.Second)
 	r.must("acme", "--directory", d.address(), "--agree-tos", "--yes")
 	r.eventually("shown", func() bool { return ofDirectory(r.shows()) })
@@ -126,6 +130,7 @@ func TestIssuerChanges(t *testing.T) {
 
 // TestCustomersKey gets a certificate of an authority that knows its customers, and is told so without their key.
 func TestCustomersKey(t *testing.T) {
+	t.Parallel()
 	r, d := newRegion(t, 90*24*time.Hour)
 	d.eab = map[string]string{"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
 	d.found(90 * 24 * time.Hour)

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	_ = os.Setenv("PEBBLE_VA_NOSLEEP", "1")
+	_ = os.Setenv("PEBBLE_AUTHZREUSE", "0") // a name that is proved is to be proved again
 	os.Exit(m.Run())
 }
 
