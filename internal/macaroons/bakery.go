@@ -266,6 +266,7 @@ type Login struct {
 	Username string
 	ID       []byte    // of the macaroon
 	Expires  time.Time // of the macaroon or a discharge, whichever is first
+	Made     time.Time
 }
 
 // Verify returns whom the first good one of the shown macaroons declares. Kinds: Unauthenticated, with a reason that
@@ -280,10 +281,11 @@ func (b *Bakery) Verify(ctx context.Context, d Discharger, shown Shown) (l Login
 			continue
 		}
 		expires, ok := checkers.MacaroonsExpiryTime(check.Namespace(), ms)
-		if info.Identity == nil || !ok {
+		own, timed := checkers.MacaroonsExpiryTime(check.Namespace(), ms[:1])
+		if info.Identity == nil || !ok || !timed {
 			continue
 		}
-		return Login{Username: info.Identity.Id(), ID: bytes.Clone(ms[0].Id()), Expires: expires}, nil
+		return Login{Username: info.Identity.Id(), ID: bytes.Clone(ms[0].Id()), Expires: expires, Made: own.Add(-Life)}, nil
 	}
 	return l, err
 }

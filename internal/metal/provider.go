@@ -272,6 +272,7 @@ type ExternalLogin struct {
 	Session         string // the provider's id of its session, for its logout
 	State           string // hash of the login's state, which works once
 	StateEnds       time.Time
+	Began           time.Time // of a macaroon: when it was made; zero for another login
 }
 
 // ExternalIdentity is a user's identity at a provider.

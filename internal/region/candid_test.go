@@ -272,6 +272,19 @@ func TestCandidMacaroonEnds(t *testing.T) {
 	if code, body := s.send(deaf(), "GET", dischargeRequest); code != http.StatusForbidden || !strings.Contains(body, "finished already") {
 		t.Errorf("a second session: got %d %s", code, body)
 	}
+	s.must("admin", "POST", "/users/pat@site/?op=end_sessions")
+	if code := whoami(); code != 0 {
+		t.Errorf("after his sessions were ended: got %d", code)
+	}
+	if code, body := s.send(deaf(), "GET", dischargeRequest); code == http.StatusOK {
+		t.Errorf("a session by a macaroon that was ended: got %d %s", code, body)
+	}
+	if code, _ := s.send(c, "GET", maasapi.Root+"/users/?op=whoami"); code != http.StatusOK {
+		t.Errorf("a new one after that: got %d", code)
+	}
+	if code := whoami(); code != http.StatusOK { // deaf shows the new one now
+		t.Fatalf("got %d", code)
+	}
 	s.must("admin", "POST", "/users/pat@site/?op=deactivate")
 	if code := whoami(); code != http.StatusForbidden {
 		t.Errorf("of a deactivated user: got %d", code)

@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/web"
 )
 
@@ -47,6 +49,9 @@ func (a *API) byMacaroon(ctx context.Context, r *http.Request) (context.Context,
 		if l, err = a.Providers.Described(ctx, l); err == nil {
 			p, err = a.Identity.Admit(ctx, l)
 		}
+	}
+	if errors.Is(err, identity.ErrEnded) {
+		return ctx, nil
 	}
 	if err != nil {
 		return ctx, notAllowed(err)
@@ -132,6 +137,9 @@ func (a *API) dischargeRequest(w http.ResponseWriter, r *http.Request) error {
 			return notAllowed(err)
 		}
 		cookie, err := a.Identity.SignOn(ctx, l)
+		if errors.Is(err, identity.ErrEnded) {
+			return a.challenged(w, r)
+		}
 		if err != nil {
 			return notAllowed(err)
 		}
@@ -145,6 +153,11 @@ func (a *API) dischargeRequest(w http.ResponseWriter, r *http.Request) error {
 	if !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
+	return a.challenged(w, r)
+}
+
+// challenged is challenge where nothing else can be answered. Kinds: Unavailable.
+func (a *API) challenged(w http.ResponseWriter, r *http.Request) error {
 	if !a.challenge(w, r) {
 		return fault.New(fault.Unavailable, "The identity provider cannot be used.")
 	}

@@ -267,7 +267,7 @@ func (s *Service) askAbout(ctx context.Context, id metal.ExternalIdentity) error
 		if err := c.Tx().PutIdentity(u.User, now); err != nil {
 			return err
 		}
-		return c.Tx().DeleteSessions(u.User, "")
+		return c.Tx().DeleteSessions(u.User, "", c.Now())
 	})
 	return errors2(err, errGone)
 }

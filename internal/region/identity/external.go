@@ -74,6 +74,9 @@ func (s *Service) arrive(ctx context.Context, l metal.ExternalLogin, then func(c
 		if u.Disabled {
 			return errInactive
 		}
+		if err := ended(&c.Tx().View, u.User, l); err != nil {
+			return err
+		}
 		if u.External && l.Email != "" && l.Email != u.Email {
 			c.Note("email", l.Email)
 			u.Email = l.Email

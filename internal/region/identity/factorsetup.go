@@ -262,7 +262,7 @@ func (s *Service) proven(ctx context.Context, c *gate.Call, u metal.User, via Vi
 	sess, err := c.Tx().Session(via.Cookie.Hash())
 	if err == nil && sess.UserID == u.ID {
 		sess.Hash, sess.Factor, sess.LastSeen = d.Cookie.Hash(), factor, c.Now()
-		if err := c.Tx().DeleteSessions(u, ""); err != nil {
+		if err := c.Tx().DeleteSessions(u, "", c.Now()); err != nil {
 			return d, err
 		}
 		return d, c.Tx().AddSession(u, sess)
@@ -270,7 +270,7 @@ func (s *Service) proven(ctx context.Context, c *gate.Call, u metal.User, via Vi
 	if _, of, err := s.step(&c.Tx().View, stepLogin, via.Login, c.Now()); err != nil || of.ID != u.ID {
 		return d, errStep
 	}
-	if err := c.Tx().DeleteSessions(u, ""); err != nil {
+	if err := c.Tx().DeleteSessions(u, "", c.Now()); err != nil {
 		return d, err
 	}
 	return d, s.addSession(ctx, c, u, d.Cookie, factor)
@@ -345,7 +345,7 @@ func (s *Service) ResetFactors(ctx context.Context, name string) error {
 		if err := c.Tx().PutUser(u); err != nil {
 			return err
 		}
-		return c.Tx().DeleteSessions(u.User, "")
+		return c.Tx().DeleteSessions(u.User, "", c.Now())
 	})
 }
 

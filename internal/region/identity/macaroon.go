@@ -7,6 +7,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/store"
 )
 
 // Calls of the API that show a discharged macaroon instead of a key: whoever it vouches for acts, while it is good and
@@ -37,6 +38,9 @@ func (s *Service) vouched(ctx context.Context, l metal.ExternalLogin) (p authz.P
 		case id.ProviderID != l.ProviderID || id.Gone || now.Sub(id.Checked) > RecheckAfter || id.Checked.After(now):
 			return fault.New(fault.NotFound, "The identity provider has to be asked again.")
 		}
+		if err := ended(v.View, u.User, l); err != nil {
+			return err
+		}
 		if old, err = s.outdated(v.View, u.User); err != nil {
 			return err
 		}
@@ -44,6 +48,20 @@ func (s *Service) vouched(ctx context.Context, l metal.ExternalLogin) (p authz.P
 		return err
 	})
 	return p, old, err
+}
+
+// ErrEnded is what a macaroon gets that is older than the end of its user's sessions: he has to log in again.
+var ErrEnded = fault.New(fault.Unauthenticated, "This login was ended. Log in again.")
+
+func ended(v *store.View, u metal.User, l metal.ExternalLogin) error {
+	if l.Began.IsZero() {
+		return nil
+	}
+	after, err := v.MacaroonsAfter(u.ID)
+	if err == nil && !l.Began.After(after) {
+		err = ErrEnded
+	}
+	return err
 }
 
 // Admit takes over what a provider says of somebody whom a macaroon vouches for, as SignOn does, without a session.

@@ -45,7 +45,7 @@ func putPassword(c *gate.Call, u *store.UserRow, hash string) error {
 	if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
 		return err
 	}
-	return c.Tx().DeleteSessions(u.User, "")
+	return c.Tx().DeleteSessions(u.User, "", c.Now())
 }
 
 // SetPassword replaces another user's password and ends his sessions. Kinds: NotFound, Invalid.

@@ -235,6 +235,6 @@ func (s *Service) EndSession(ctx context.Context, id string) error {
 func (s *Service) EndOtherSessions(ctx context.Context, cookie secret.Value) error {
 	return s.own(ctx, authz.KeyEdit, func(c *gate.Call, u metal.User) error {
 		c.Note("change", "other sessions ended")
-		return c.Tx().DeleteSessions(u, cookie.Hash())
+		return c.Tx().DeleteSessions(u, cookie.Hash(), c.Now())
 	})
 }

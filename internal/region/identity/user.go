@@ -184,7 +184,7 @@ func (s *Service) SetActive(ctx context.Context, name string, active bool) error
 		if err := c.Tx().PutLink(u.User, "", c.Now()); err != nil {
 			return err
 		}
-		return c.Tx().DeleteSessions(u.User, "")
+		return c.Tx().DeleteSessions(u.User, "", c.Now())
 	})
 }
 
@@ -196,7 +196,7 @@ func (s *Service) EndSessions(ctx context.Context, name string) error {
 		if err := c.Tx().PutUser(u); err != nil {
 			return err
 		}
-		return c.Tx().DeleteSessions(u.User, "")
+		return c.Tx().DeleteSessions(u.User, "", c.Now())
 	})
 }
 

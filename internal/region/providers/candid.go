@@ -141,7 +141,7 @@ func (s *Service) Discharged(ctx context.Context, shown macaroons.Shown) (l meta
 // login is whom a provider vouches for. A macaroon works once for a session, by its id.
 func (v vouching) login(in macaroons.Login) metal.ExternalLogin {
 	return metal.ExternalLogin{ProviderID: v.ID, Issuer: v.Issuer, Subject: in.Username, Name: in.Username,
-		State: secret.NewValue(append([]byte("macaroon "), in.ID...)).Hash(), StateEnds: in.Expires}
+		State: secret.NewValue(append([]byte("macaroon "), in.ID...)).Hash(), StateEnds: in.Expires, Began: in.Made}
 }
 
 // Described adds what the provider says of somebody whom it vouched for. Kinds: Forbidden when it does not know him

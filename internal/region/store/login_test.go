@@ -30,9 +30,9 @@ func testLogins(d *db) {
 	}
 	d.do(func(tx *store.Tx) error { return tx.AddSession(bob.User, b1) })
 	d.same(sessions(alice.User), []metal.Session{a2, a1})
-	d.do(func(tx *store.Tx) error { return tx.DeleteSessions(alice.User, "a1") })
+	d.do(func(tx *store.Tx) error { return tx.DeleteSessions(alice.User, "a1", t0) })
 	d.same(sessions(alice.User), []metal.Session{a1})
-	d.do(func(tx *store.Tx) error { return tx.DeleteSessions(alice.User, "") })
+	d.do(func(tx *store.Tx) error { return tx.DeleteSessions(alice.User, "", t0) })
 	d.same(sessions(alice.User), []metal.Session(nil))
 	d.same(sessions(bob.User), []metal.Session{b1})
 	d.do(func(tx *store.Tx) error {

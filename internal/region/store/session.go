@@ -58,9 +58,20 @@ func (t *Tx) DeleteSession(u metal.User, hash string) error {
 	return err
 }
 
-// DeleteSessions ends all sessions of a user but one, by its hash; an empty hash ends all. Steps under way end, too.
-func (t *Tx) DeleteSessions(u metal.User, but string) error {
+// MacaroonsAfter is when a user's sessions were last ended: macaroons that are older count for nothing.
+func (v *View) MacaroonsAfter(userID int64) (time.Time, error) {
+	var at int64
+	err := v.row("SELECT macaroons_after FROM users WHERE id = ?", userID).Scan(&at)
+	return fromMicros(at), err
+}
+
+// DeleteSessions ends all sessions of a user but one, by its hash; an empty hash ends all. Steps under way end, too, and
+// macaroons that were made before now.
+func (t *Tx) DeleteSessions(u metal.User, but string, now time.Time) error {
 	t.touch(UserTarget(u), false)
+	if _, err := t.exec("UPDATE users SET macaroons_after = ? WHERE id = ?", micros(now), u.ID); err != nil {
+		return err
+	}
 	if _, err := t.exec("DELETE FROM steps WHERE user_id = ?", u.ID); err != nil {
 		return err
 	}

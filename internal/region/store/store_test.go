@@ -1121,7 +1121,7 @@ func testTouches(d *db) {
 		{"DeleteSession", func(t *store.Tx) error { return t.DeleteSession(u.User, "h") }, func() []string { return []string{user} }},
 		{"AddSSHKey", func(t *store.Tx) error { return t.AddSSHKey(u.User, &ssh) }, func() []string { return []string{user} }},
 		{"DeleteSSHKey", func(t *store.Tx) error { _, err := t.DeleteSSHKey(u.User, ssh.ID); return err }, func() []string { return []string{user} }},
-		{"DeleteSessions", func(t *store.Tx) error { return t.DeleteSessions(u.User, "") }, func() []string { return []string{user} }},
+		{"DeleteSessions", func(t *store.Tx) error { return t.DeleteSessions(u.User, "", t0) }, func() []string { return []string{user} }},
 		{"SeeAPIKey", func(t *store.Tx) error { _, err := t.SeeAPIKey(k.ID, "10.0.0.1", "10.0.0.0/24", t0); return err }, func() []string { return nil }},
 		{"PutLink for the first administrator", func(t *store.Tx) error { return t.PutLink(metal.User{}, "l", t0) }, func() []string { return []string{"user: new"} }},
 		{"PutLink", func(t *store.Tx) error { return t.PutLink(u.User, "l2", t0) }, func() []string { return []string{user} }},
