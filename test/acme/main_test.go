@@ -29,6 +29,8 @@ import (
 	"github.com/letsencrypt/pebble/v2/wfe"
 )
 
+// The tests do not run side by side: all DNS servers of challtestsrv in a process answer with the last one's records.
+//
 // TestMain is the DNS hook, too: the region starts this program again by a script.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 7 && os.Args[1] == "dns-hook" {
@@ -131,14 +133,34 @@ func (d *directory) hook(t *testing.T) string {
 	return file
 }
 
+// ports are given out once: below those that connections are made from, which could take one between two looks.
+var ports = struct {
+	sync.Mutex
+	next int // guarded by the mutex
+}{next: 20000 + os.Getpid()%10000}
+
+// freePort is a port that nothing listens on, by TCP or UDP, and that no other test is given.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	for range 1000 {
+		ports.next++
+		addr := "127.0.0.1:" + strconv.Itoa(ports.next)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		_ = l.Close()
+		if err != nil {
+			continue
+		}
+		_ = u.Close()
+		return ports.next
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("there is no free port")
+	return 0
 }
 
 // region is the program, running.
