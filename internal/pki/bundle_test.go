@@ -203,8 +203,11 @@ func TestBundle(t *testing.T) {
 
 // FuzzParseBundle gives ParseBundle files of any kind.
 func FuzzParseBundle(f *testing.F) {
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"), []byte("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"))
-	f.Add([]byte{0x30, 0}, []byte("-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: x\n\nMAA=\n-----END RSA PRIVATE KEY-----\n"))
+	block := func(kind string, headers map[string]string) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: kind, Headers: headers, Bytes: []byte{0x30, 0}})
+	}
+	f.Add(block("CERTIFICATE", nil), block("PRIVATE KEY", nil))
+	f.Add([]byte{0x30, 0}, block("RSA PRIVATE KEY", map[string]string{"DEK-Info": "x"}))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		got, err := ParseBundle(Part{"key", a}, Part{"cert", b})
 		if err == nil && (got.Key == nil || len(got.Chain) == 0) {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"mime/multipart"
 	"net/http"
@@ -385,7 +386,7 @@ func TestSecurity(t *testing.T) {
 	e := newEnv(t)
 	e.want(e.get("/settings/security", e.admin), 200, "authority of site", e.site.Web.Fingerprint(), "Check and show it")
 	e.want(e.get("/settings/security", e.user), 403)
-	e.want(e.post("/settings/security/enable", e.admin, "key", "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----", "cert", "my certificate"), 400, "damaged", "my certificate", "!c2VjcmV0")
+	e.want(e.post("/settings/security/enable", e.admin, "key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")})), "cert", "my certificate"), 400, "damaged", "my certificate", "!c2VjcmV0")
 	e.want(e.post("/settings/security/enable", e.user, "key", "x"), 403)
 	e.want(e.post("/settings/security/disable", e.admin), 409, "already")
 	e.goes(e.post("/settings/security/renew", e.admin), "/settings/security?notice=saved")
