@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-macaroon-bakery/macaroon-bakery/v3/httpbakery"
+
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/macaroons"
@@ -232,20 +234,26 @@ func (e *estate) keyOf(name string) {
 	}
 }
 
+// operator logs somebody in who is Operator of a pool at the service. It returns his client, a machine of that pool, and him.
+func (e *estate) operator(name string) (client *httpbakery.Client, m metal.Machine, who macaroons.Agent) {
+	e.t.Helper()
+	who = e.person(name)
+	allowRole(e.server, name, authz.Operator, e.lab)
+	e.keyOf(name)
+	client = e.program(who)
+	if code, body := e.send(client, "GET", dischargeRequest); code != http.StatusOK {
+		e.t.Fatalf("got %d %s", code, body)
+	}
+	return client, e.company().machine(e.lab, "", metal.Ready), who
+}
+
 // later moves the clock to where no answer of the service counts any more.
 func (e *estate) later() { e.ahead.Add(int64(metal.RightsAge + time.Second)) }
 
 // TestRBACLossCounts takes rights away at the service: they are gone within ten seconds, and with the last one the sessions.
 func TestRBACLossCounts(t *testing.T) {
 	e := newEstate(t)
-	jane := e.person("jane")
-	allowRole(e.server, "jane", authz.Operator, e.lab)
-	e.keyOf("jane")
-	client := e.program(jane)
-	if code, body := e.send(client, "GET", dischargeRequest); code != http.StatusOK {
-		t.Fatalf("got %d %s", code, body)
-	}
-	m := e.company().machine(e.lab, "", metal.Ready)
+	client, m, who := e.operator("jane")
 	path := "/machines/" + m.SystemID + "/"
 	both := func(code int) {
 		t.Helper()
@@ -292,7 +300,7 @@ func TestRBACLossCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, body := e.send(e.program(jane), "GET", dischargeRequest); code != http.StatusForbidden {
+	if code, body := e.send(e.program(who), "GET", dischargeRequest); code != http.StatusForbidden {
 		t.Errorf("a login without rights: got %d %s", code, body)
 	}
 	allowRole(e.server, "jane", authz.Auditor, e.lab)
@@ -305,14 +313,7 @@ func TestRBACLossCounts(t *testing.T) {
 // nobody without a key's secret has the service asked.
 func TestRBACAway(t *testing.T) {
 	e := newEstate(t)
-	jane := e.person("jane")
-	allowRole(e.server, "jane", authz.Operator, e.lab)
-	e.keyOf("jane")
-	client := e.program(jane)
-	if code, body := e.send(client, "GET", dischargeRequest); code != http.StatusOK {
-		t.Fatalf("got %d %s", code, body)
-	}
-	m := e.company().machine(e.lab, "", metal.Ready)
+	client, m, who := e.operator("jane")
 	path := "/machines/" + m.SystemID + "/"
 	for _, f := range []rbactest.Fault{rbactest.Error500, rbactest.Garbage, rbactest.Truncated, rbactest.WrongType, rbactest.Away} {
 		e.later()
@@ -334,7 +335,7 @@ func TestRBACAway(t *testing.T) {
 		if code, body := e.send(client, "GET", "/machines"); code != http.StatusServiceUnavailable || !strings.Contains(body, "cannot be asked now") {
 			t.Errorf("fault %d, a page: got %d %s", f, code, body)
 		}
-		if code, _ := e.send(e.program(jane), "GET", dischargeRequest); code == http.StatusOK {
+		if code, _ := e.send(e.program(who), "GET", dischargeRequest); code == http.StatusOK {
 			t.Errorf("fault %d: a login went through", f)
 		}
 		if rec := e.call("admin", "GET", path); rec.Code != http.StatusOK {
