@@ -61,6 +61,8 @@ const (
 	ControllerView      Action = "controller.view"
 	ControllerEdit      Action = "controller.edit"
 	RackToken           Action = "rack.mint_token"
+	SharedSecretReveal  Action = "shared_secret.reveal" // what enrolment tokens are minted with
+	SharedSecretRotate  Action = "shared_secret.rotate"
 	RackEnrol           Action = "rack.enrol"
 	RackRenew           Action = "rack.renew"
 	RackHello           Action = "rack.hello" // a rack's interfaces changed: the network model follows
@@ -163,6 +165,8 @@ var table = map[Action]row{
 	ControllerView:      {rule: ruleGlobal, perm: ViewControllers, system: true},
 	ControllerEdit:      {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounController, NounVLAN}},
 	RackToken:           {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounEnrolment}},
+	SharedSecretReveal:  {rule: ruleGlobal, perm: EditControllers},
+	SharedSecretRotate:  {rule: ruleGlobal, perm: EditControllers, system: true, nouns: []Noun{NounSite}},
 	RackEnrol:           {system: true, nouns: []Noun{NounEnrolment, NounController}},
 	RackRenew:           {rack: true, nouns: []Noun{NounController}},
 	RackHello:           {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},

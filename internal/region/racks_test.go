@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,9 +15,11 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/rack"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/wire"
 )
 
 // clock is a time that tests set.
@@ -190,5 +193,63 @@ func TestRemovedRackIsOut(t *testing.T) {
 	waitFor(t, "the removed rack to be refused", func() bool { return refused() > 0 })
 	if n := len(r.Controllers.Connected()); n != 0 {
 		t.Errorf("got %d connected racks after the removal", n)
+	}
+}
+
+// TestRotateSharedSecret rotates while a rack is connected, which stays, and shows the new secret by the API, uncached.
+func TestRotateSharedSecret(t *testing.T) {
+	r := runRegion(t, t.TempDir(), time.Now)
+	dir := filepath.Join(t.TempDir(), "rack")
+	if _, err := rack.Enrol(context.Background(), dir, r.BaseURL, r.mintFor(t, "rack0")); err != nil {
+		t.Fatal(err)
+	}
+	defer startRack(t, dir, time.Now)()
+	waitFor(t, "the rack to connect", func() bool { return len(r.Controllers.Connected()) == 1 })
+	before := r.mintFor(t, "rack1")
+	if _, err := r.RotateShared(authz.AsSystem(context.Background(), "test"), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rack.Enrol(context.Background(), filepath.Join(t.TempDir(), "a"), r.BaseURL, before); err != nil {
+		t.Errorf("a token of before: %v", err)
+	}
+	id := r.Controllers.Connected()
+	if len(id) != 1 {
+		t.Fatal("the connected rack was disturbed")
+	}
+	// It answers still, if only that it was refused the parameters of a command that nobody gave.
+	if err := r.Controllers.Call(context.Background(), id[0], wire.Power, wire.PowerRequest{PowerType: "ipmi", Action: metal.ActionQuery}, nil); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a call to the connected rack: %v", err)
+	}
+}
+
+// TestRackTokenByAPI makes a token and the command to run by the API, and shows and rotates the shared secret.
+func TestRackTokenByAPI(t *testing.T) {
+	s := newSurface(t)
+	path := "/rackcontrollers/"
+	res := s.call("admin", "POST", path+"?op=generate_token", "name", "rack-1")
+	var got struct{ Name, Token, Expires, Command, Secret string }
+	if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil || res.Code != 200 || got.Name != "rack-1" || !strings.HasPrefix(got.Token, "mwrack1_") ||
+		!strings.Contains(got.Command, "metalward rack enrol --region "+s.r.BaseURL) || got.Expires == "" || res.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d %v: %s", res.Code, res.Header(), res.Body)
+	}
+	show := func() string {
+		t.Helper()
+		res := s.call("admin", "POST", path+"?op=show_shared_secret")
+		if err := json.Unmarshal(res.Body.Bytes(), &got); err != nil || res.Code != 200 || len(got.Secret) != 44 || res.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("got %d %v", res.Code, res.Header())
+		}
+		return got.Secret
+	}
+	first := show()
+	if res := s.call("admin", "POST", path+"?op=rotate_shared_secret", "refuse_tokens", "true"); res.Code != 200 || !strings.Contains(res.Body.String(), `"old_tokens_until":null`) {
+		t.Errorf("got %d %s", res.Code, res.Body)
+	}
+	if show() == first {
+		t.Error("the secret is the same after the rotation")
+	}
+	for _, op := range []string{"generate_token", "show_shared_secret", "rotate_shared_secret"} {
+		if res := s.call("alice", "POST", path+"?op="+op, "name", "x"); res.Code != 403 {
+			t.Errorf("alice, %s: got %d", op, res.Code)
+		}
 	}
 }

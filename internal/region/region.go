@@ -80,6 +80,7 @@ type Region struct {
 
 	https, plain, rpcListener net.Listener
 
+	site    *site.Site
 	dir     string   // the state folder
 	running *os.File // locked while this region runs
 }
@@ -126,10 +127,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, rootKeyFile))
 	if err != nil {
 		return nil, err
-	}
-	shared, err := secret.LoadOrCreateKey(filepath.Join(cfg.StateDir, "shared-secret"))
-	if err != nil {
-		return nil, fmt.Errorf("cannot open shared secret: %w", err)
 	}
 	if r.ID, err = regionID(filepath.Join(cfg.StateDir, "region-id")); err != nil {
 		return nil, err
@@ -183,7 +180,10 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Fingerprint = here.Web.Fingerprint()
+	if err := here.LoadShared(ctx, cfg.StateDir); err != nil {
+		return nil, fmt.Errorf("cannot open shared secret: %w", err)
+	}
+	r.site, r.Fingerprint = here, here.Web.Fingerprint()
 	if err := os.WriteFile(filepath.Join(cfg.StateDir, "ca.pem"), here.Web.PEM(), 0o600); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	idn.SetRights(rights)
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
 	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
-	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Shared: shared, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
+	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
 	nets.SetRacks(r.Controllers)
 	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
 		return nil, err
@@ -417,6 +417,7 @@ func (r *Region) Run(ctx context.Context) error {
 		r.Gate.Run(sealCtx)
 		last.Wait()
 	}()
+	background(func(ctx context.Context) { r.site.FollowShared(ctx, r.dir, r.log) })
 	background(r.Machines.Run)
 	background(r.Networks.Run)
 	background(r.Notify.Run)
@@ -440,6 +441,16 @@ func (r *Region) Run(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// RotateShared replaces the shared secret and this region's copy of it; others follow within half a minute, and use the
+// new one at once.
+func (r *Region) RotateShared(ctx context.Context, refuse bool) (site.Shared, error) {
+	x, err := r.Controllers.RotateShared(ctx, refuse)
+	if err != nil {
+		return x, err
+	}
+	return x, r.site.WriteShared(ctx, r.dir)
 }
 
 // Handler serves the HTTPS port's requests: for tests.

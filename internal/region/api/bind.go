@@ -202,10 +202,13 @@ func (a *API) bindCore() map[string]handler {
 		"racks.describe_power_types": func(*request) (any, error) {
 			return each(metal.PowerTypes, powerTypeJSON), nil
 		},
-		"rack.read":    a.readController,
-		"rack.delete":  func(r *request) (any, error) { return nil, a.Controllers.Remove(r.ctx, r.path["system_id"]) },
-		"regions.list": a.listControllers(func(t metal.NodeType) bool { return t == metal.NodeRegionController || t == metal.NodeRegionAndRack }),
-		"region.read":  a.readController,
+		"racks.generate_token":       a.mintToken,
+		"racks.show_shared_secret":   a.sharedSecret,
+		"racks.rotate_shared_secret": a.rotateShared,
+		"rack.read":                  a.readController,
+		"rack.delete":                func(r *request) (any, error) { return nil, a.Controllers.Remove(r.ctx, r.path["system_id"]) },
+		"regions.list":               a.listControllers(func(t metal.NodeType) bool { return t == metal.NodeRegionController || t == metal.NodeRegionAndRack }),
+		"region.read":                a.readController,
 	}
 }
 

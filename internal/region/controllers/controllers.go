@@ -45,7 +45,6 @@ type Network interface {
 type Service struct {
 	gate    *gate.Gate
 	site    *site.Site
-	shared  []byte
 	network Network
 	now     func() time.Time
 	log     *slog.Logger
@@ -61,7 +60,6 @@ type Service struct {
 type Config struct {
 	Gate    *gate.Gate
 	Site    *site.Site
-	Shared  []byte // the instance's shared secret: mints tokens and does nothing else
 	Network Network
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -73,7 +71,12 @@ func New(c Config) *Service {
 	if c.Joined == nil {
 		c.Joined = func(string) {}
 	}
-	return &Service{tokens: throttle.New(throttle.Tokens), gate: c.Gate, site: c.Site, shared: c.Shared, network: c.Network, now: c.Now, log: c.Log, links: map[string]Link{}, joined: c.Joined}
+	return &Service{tokens: throttle.New(throttle.Tokens), gate: c.Gate, site: c.Site, network: c.Network, now: c.Now, log: c.Log, links: map[string]Link{}, joined: c.Joined}
+}
+
+// EnrolCommand is what to run on a rack, given its token on standard input.
+func EnrolCommand(baseURL string) string {
+	return "metalward rack enrol --region " + baseURL + " --token-file -"
 }
 
 // MintToken makes an enrolment token for one rack. Kinds: Invalid, Forbidden.
@@ -88,10 +91,14 @@ func (s *Service) MintToken(ctx context.Context, rackName string) (wire.EnrolTok
 			return err
 		}
 		t.Expires = c.Now().Add(TokenLife).Truncate(time.Second)
+		shared, err := s.site.Shared(&c.Tx().View)
+		if err != nil {
+			return err
+		}
+		t.Key = wire.TokenKey(shared.Current.Reveal(), t.ID, rackName, t.Expires)
 		c.Note("rack", rackName)
 		return c.Tx().AddEnrolment(metal.EnrolmentToken{ID: t.ID, RackName: rackName, Created: c.Now(), Expires: t.Expires})
 	})
-	t.Key = wire.TokenKey(s.shared, t.ID, rackName, t.Expires)
 	return t, err
 }
 
@@ -115,11 +122,11 @@ func (s *Service) enrol(ctx context.Context, req wire.EnrolRequest, conn tls.Con
 	if err != nil {
 		return wire.EnrolResponse{}, err
 	}
-	want, err := wire.EnrolProof(wire.TokenKey(s.shared, req.ID, req.RackName, req.Expires), conn, req.CSR)
+	proved, err := s.proved(ctx, req, conn)
 	if err != nil {
 		return wire.EnrolResponse{}, err
 	}
-	if !hmac.Equal(want, req.Proof) {
+	if !proved {
 		s.gate.Security(ctx, "enrolment_refused", map[string]string{"reason": "wrong proof", "token": metal.Printable(req.ID, 32)})
 		return wire.EnrolResponse{}, refused
 	}
@@ -154,6 +161,42 @@ func (s *Service) enrol(ctx context.Context, req wire.EnrolRequest, conn tls.Con
 		return c.Tx().AddController(ctl)
 	})
 	return resp, err
+}
+
+// proved reports whether a request comes from who has the token: minted with the shared secret, or with the one that
+// was rotated a short while ago.
+func (s *Service) proved(ctx context.Context, req wire.EnrolRequest, conn tls.ConnectionState) (ok bool, err error) {
+	var shared site.Shared
+	err = s.gate.View(authz.AsSystem(ctx, "enrol"), authz.ControllerView, func(v *gate.Viewing) (err error) {
+		shared, err = s.site.Shared(v.View)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	for _, key := range shared.Verifies(s.now()) {
+		want, err := wire.EnrolProof(wire.TokenKey(key, req.ID, req.RackName, req.Expires), conn, req.CSR)
+		if err != nil {
+			return false, err
+		}
+		ok = ok || hmac.Equal(want, req.Proof)
+	}
+	return ok, nil
+}
+
+// RotateShared replaces the shared secret that tokens are minted with. With refuse, tokens that are out are worth
+// nothing from now on; else they work until they expire, TokenLife at most. Kinds: Forbidden.
+func (s *Service) RotateShared(ctx context.Context, refuse bool) (site.Shared, error) {
+	overlap := TokenLife
+	if refuse {
+		overlap = 0
+	}
+	return s.site.RotateShared(ctx, s.now(), overlap)
+}
+
+// RevealShared shows the shared secret, which leaves an event. Kinds: Forbidden.
+func (s *Service) RevealShared(ctx context.Context) (site.Shared, error) {
+	return s.site.RevealShared(ctx)
 }
 
 func orElse(err, or error) error {

@@ -69,7 +69,7 @@ type Core struct {
 	Reader *store.Reader
 	Writer *store.Writer
 	Keys   *secret.Keyring
-	Shared []byte
+	Shared []byte // the shared secret at the start
 	Site   *site.Site
 
 	Gate        *gate.Gate
@@ -103,8 +103,6 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 	var err error
 	c.Keys, err = secret.OpenKeyring(filepath.Join(dir, "root.key"))
 	must(err)
-	c.Shared, err = secret.LoadOrCreateKey(filepath.Join(dir, "shared-secret"))
-	must(err)
 	c.Reader, c.Writer, err = store.Open(ctx, dsn)
 	must(err)
 	t.Cleanup(func() {
@@ -122,9 +120,15 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 	}})
 	c.Site, err = site.Load(ctx, c.Gate, c.Keys, now())
 	must(err)
+	must(c.Site.LoadShared(ctx, dir))
+	must(c.Reader.View(ctx, func(v *store.View) error {
+		shared, err := c.Site.Shared(v)
+		c.Shared = shared.Current.Reveal()
+		return err
+	}))
 	c.Identity = identity.New(identity.Config{Gate: c.Gate, Now: now, Keys: c.Keys, Origin: "https://region.example:5443"})
 	c.Networks = networks.New(c.Gate, now, Silent, c.Site.Machines.PEM())
-	c.Controllers = controllers.New(controllers.Config{Gate: c.Gate, Site: c.Site, Shared: c.Shared, Network: c.Networks, Now: now, Log: Silent, Joined: c.Networks.Joined})
+	c.Controllers = controllers.New(controllers.Config{Gate: c.Gate, Site: c.Site, Network: c.Networks, Now: now, Log: Silent, Joined: c.Networks.Joined})
 	c.Networks.SetRacks(c.Controllers)
 	c.Images, err = images.New(c.Gate, filepath.Join(dir, "images"))
 	must(err)

@@ -152,9 +152,12 @@ func newEmptyEnv(t *testing.T) *env {
 	if e.site, err = site.Load(ctx, e.gate, keys, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	if err := e.site.LoadShared(ctx, dir); err != nil {
+		t.Fatal(err)
+	}
 	e.ids = identity.New(identity.Config{Gate: e.gate, Now: time.Now, Keys: keys, Origin: "https://region.example:5443"})
 	e.ns = networks.New(e.gate, time.Now, log, e.site.Machines.PEM())
-	e.cs = controllers.New(controllers.Config{Gate: e.gate, Site: e.site, Shared: []byte("shared secret of this test"), Network: e.ns, Now: time.Now, Log: log})
+	e.cs = controllers.New(controllers.Config{Gate: e.gate, Site: e.site, Network: e.ns, Now: time.Now, Log: log})
 	e.ns.SetRacks(e.cs)
 	e.ms = machines.New(machines.Config{Gate: e.gate, Site: e.site, Keys: keys, Racks: e.cs, Snapshots: noSnapshots{}, Now: time.Now, Log: log, MetadataPort: 5248})
 	if e.is, err = images.New(e.gate, filepath.Join(dir, "images")); err != nil {

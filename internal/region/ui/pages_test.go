@@ -306,12 +306,34 @@ func TestControllers(t *testing.T) {
 	e.want(e.get("/controllers", e.user), 403, "!rack-1")
 	e.want(e.post("/controllers/new", e.admin, "name", "no good!"), 400, "Enter the rack")
 	w := e.post("/controllers/new", e.admin, "name", "rack-2")
-	e.want(w, 200, "mwrack1_", "metalward rack enrol --region https://region.example:5443 --token-file rack-2.token", "Shown only now")
+	e.want(w, 200, "mwrack1_", "metalward rack enrol --region https://region.example:5443 --token-file -", "Shown only now")
 	token := regexp.MustCompile(`mwrack1_[A-Za-z0-9_-]+`).FindString(w.Body.String())
 	for _, path := range []string{"/controllers", "/controllers/new", "/audit"} {
 		e.want(e.get(path, e.admin), 200, "!"+token)
 	}
 	e.want(e.post("/controllers/new", e.user, "name", "rack-3"), 403)
+
+	var text string
+	if err := e.reader.View(t.Context(), func(v *store.View) error {
+		shared, err := e.site.Shared(v)
+		text = shared.Text().RevealString()
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.want(e.get("/controllers/new", e.admin), 200, "!"+text, "Show the shared secret")
+	if w := e.get("/controllers/new/secret", e.admin); w.Code < 400 || strings.Contains(w.Body.String(), text) {
+		t.Errorf("a GET shows the secret, or got %d", w.Code)
+	}
+	e.want(e.post("/controllers/new/secret", e.user), 403, "!"+text)
+	w = e.post("/controllers/new/secret", e.admin)
+	e.want(w, 200, text, "never rotated")
+	if got := w.Header().Get("Cache-Control"); got != "no-store" {
+		t.Errorf("got Cache-Control %q", got)
+	}
+	e.goes(e.post("/controllers/new/secret/rotate", e.admin), "/controllers/new?notice=rotated")
+	e.want(e.post("/controllers/new/secret", e.admin), 200, "!"+text, "Rotated")
+	e.want(e.get("/audit?action=shared_secret", e.admin), 200, "shared_secret.reveal", "shared_secret.rotate", "!"+text)
 	e.want(e.get("/controllers/rackrackrackrack/remove", e.admin), 200, "Its certificates are refused from now on")
 	e.goes(e.post("/controllers/rackrackrackrack/remove", e.admin), "/controllers?notice=removed")
 	e.want(e.get("/controllers", e.admin), 200, "!rack-1")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/controllers"
 )
 
 // controllerLine is a controller with what the list says of it.
@@ -34,11 +35,13 @@ func (q *request) controllers() error {
 	return q.show("controllers", "Controllers", lines)
 }
 
-// rackToken is the page that shows an enrolment token, once.
+// rackToken is the page that shows an enrolment token, once, or the shared secret, when asked.
 type rackToken struct {
 	BaseURL, CAFingerprint string
-	Name, Token, File      string
+	Name, Token, Command   string
 	Expires                time.Time
+	Secret                 string
+	Rotated                time.Time // of the shared secret; zero if it never was
 }
 
 func (q *request) newRack() error {
@@ -52,7 +55,23 @@ func (q *request) mintToken() error {
 		return q.again(err, "rack_new", "Add rack controller", rackToken{})
 	}
 	return q.show("rack_new", "Add rack controller", rackToken{BaseURL: q.ui.BaseURL, CAFingerprint: colons(q.ui.CAFingerprint), Name: t.RackName,
-		Token: t.Text().RevealString(), File: t.RackName + ".token", Expires: t.Expires})
+		Token: t.Text().RevealString(), Command: controllers.EnrolCommand(q.ui.BaseURL), Expires: t.Expires})
+}
+
+// showShared shows the shared secret, once for each click: the event is written first.
+func (q *request) showShared() error {
+	s, err := q.ui.Controllers.RevealShared(q.http.Context())
+	if err != nil {
+		return err
+	}
+	return q.show("rack_new", "Add rack controller", rackToken{Secret: s.Text().RevealString(), Rotated: s.Rotated})
+}
+
+func (q *request) rotateShared() error {
+	if _, err := q.ui.Controllers.RotateShared(q.http.Context(), q.form.Has("refuse_tokens")); err != nil {
+		return q.again(err, "rack_new", "Add rack controller", rackToken{})
+	}
+	return q.redirect("/controllers/new", "rotated")
 }
 
 // colons writes a fingerprint as other programs show it.

@@ -87,6 +87,8 @@ var routes = []row{
 	{Method: http.MethodGet, Pattern: "/controllers", Action: authz.ControllerView, handle: (*request).controllers},
 	{Method: http.MethodGet, Pattern: "/controllers/new", Action: authz.RackToken, handle: (*request).newRack},
 	{Method: http.MethodPost, Pattern: "/controllers/new", Action: authz.RackToken, handle: (*request).mintToken},
+	{Method: http.MethodPost, Pattern: "/controllers/new/secret", Action: authz.SharedSecretReveal, handle: (*request).showShared, reads: true},
+	{Method: http.MethodPost, Pattern: "/controllers/new/secret/rotate", Action: authz.SharedSecretRotate, handle: (*request).rotateShared},
 	{Method: http.MethodGet, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRackForm},
 	{Method: http.MethodPost, Pattern: "/controllers/{id}/remove", Action: authz.ControllerEdit, handle: (*request).removeRack},
 
