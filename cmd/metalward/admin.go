@@ -180,7 +180,7 @@ func trail(ctx context.Context, args []string) error {
 		return err
 	}
 	defer r.Close()
-	n, err := r.VerifyTrail(ctx, c.StateDir)
+	n, err := r.VerifyTrail(ctx)
 	if err != nil {
 		return err
 	}

@@ -65,8 +65,10 @@ const (
 	SharedSecretRotate  Action = "shared_secret.rotate"
 	RackEnrol           Action = "rack.enrol"
 	RackRenew           Action = "rack.renew"
-	RackHello           Action = "rack.hello" // a rack's interfaces changed: the network model follows
-	SiteKeys            Action = "site.keys"  // certificates and keys of the instance
+	RackHello           Action = "rack.hello"   // a rack's interfaces changed: the network model follows
+	SiteKeys            Action = "site.keys"    // certificates and keys of the instance
+	SecretsView         Action = "secrets.view" // which secrets there are, and how they are kept; never what they are
+	SecretsEdit         Action = "secrets.edit" // how they are kept
 	TLSView             Action = "tls.view"
 	TLSEdit             Action = "tls.edit"          // the certificate that pages and API show
 	NotificationRead    Action = "notification.read" // what one is told
@@ -171,6 +173,8 @@ var table = map[Action]row{
 	RackRenew:           {rack: true, nouns: []Noun{NounController}},
 	RackHello:           {rack: true, nouns: []Noun{NounController, NounFabric, NounVLAN, NounSubnet}},
 	SiteKeys:            {system: true, nouns: []Noun{NounSite}},
+	SecretsView:         {rule: ruleGlobal, perm: ViewConfigurations, system: true},
+	SecretsEdit:         {rule: ruleGlobal, perm: EditConfigurations, system: true, nouns: []Noun{NounSite}},
 	TLSView:             {rule: ruleGlobal, perm: ViewConfigurations, system: true},
 	TLSEdit:             {rule: ruleGlobal, perm: EditConfigurations, system: true, nouns: []Noun{NounSite}},
 	NotificationRead:    {rule: ruleUser},

@@ -3,8 +3,10 @@ package macaroons
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,7 +21,6 @@ import (
 
 	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/fault"
-	"github.com/metalward/metalward/internal/secret"
 )
 
 // Life is how long a login's macaroon is good for; as in MAAS.
@@ -38,9 +39,15 @@ const (
 	failedFor = 10 * time.Second
 )
 
+// Keys derives the keys of macaroons; see secret.Keyring.
+type Keys interface {
+	Derive(purpose string) []byte
+	DeriveFresh(purpose string) [][]byte
+}
+
 // Bakery mints and verifies the macaroons of logins. Safe for concurrent use.
 type Bakery struct {
-	keys   *secret.Keyring
+	keys   Keys
 	now    func() time.Time
 	client *http.Client
 	pair   *bakery.KeyPair
@@ -58,7 +65,7 @@ type known struct {
 }
 
 // New makes a bakery of the instance's keys. Requests to dischargers go out by client.
-func New(keys *secret.Keyring, now func() time.Time, client *http.Client) *Bakery {
+func New(keys Keys, now func() time.Time, client *http.Client) *Bakery {
 	return &Bakery{keys: keys, now: now, client: client, pair: keyOf(keys.Derive("macaroon key pair")).pair(), known: map[string]*known{}}
 }
 
@@ -113,21 +120,31 @@ type rootKeys struct {
 // period numbers the times in which one root key mints: it verifies in the next one, too, and a macaroon's life ends there.
 func (k rootKeys) period() int64 { return k.b.now().Unix() / int64(Life/time.Second) }
 
-func (k rootKeys) key(period int64) []byte {
-	return k.b.keys.Derive("macaroon root " + strconv.FormatInt(period, 10) + " " + k.realm)
+// keys returns the root keys of a period, one for each key of the instance that is not retired yet, the newest first.
+func (k rootKeys) keys(period int64) [][]byte {
+	return k.b.keys.DeriveFresh("macaroon root " + strconv.FormatInt(period, 10) + " " + k.realm)
+}
+
+// idOf names a root key: its period, and which of the period's it is.
+func idOf(period int64, key []byte) []byte {
+	sum := sha256.Sum256(append([]byte("macaroon root id "), key...))
+	return fmt.Appendf(nil, "%d.%x", period, sum[:8])
 }
 
 // RootKey is part of bakery.RootKeyStore.
 func (k rootKeys) RootKey(context.Context) (key, id []byte, err error) {
 	p := k.period()
-	return k.key(p), strconv.AppendInt(nil, p, 10), nil
+	newest := k.keys(p)[0]
+	return newest, idOf(p, newest), nil
 }
 
 // Get is part of bakery.RootKeyStore.
 func (k rootKeys) Get(_ context.Context, id []byte) ([]byte, error) {
 	for p := k.period(); p >= k.period()-1; p-- {
-		if string(id) == strconv.FormatInt(p, 10) {
-			return k.key(p), nil
+		for _, key := range k.keys(p) {
+			if bytes.Equal(id, idOf(p, key)) {
+				return key, nil
+			}
 		}
 	}
 	return nil, bakery.ErrNotFound

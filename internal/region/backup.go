@@ -17,9 +17,6 @@ import (
 	"github.com/metalward/metalward/internal/secret"
 )
 
-// rootKeyFile is the file in a state folder that the root key is in.
-const rootKeyFile = "root.key"
-
 // lockState takes a state folder for a region that runs, or for a command that none must run beside. Kinds: Conflict.
 func lockState(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "running"), os.O_CREATE|os.O_RDWR, 0o600)

@@ -53,11 +53,7 @@ func (s *surface) again(c config.Region, machine string) {
 		if err != nil {
 			return err
 		}
-		keys, err := secret.OpenKeyring(filepath.Join(c.StateDir, rootKeyFile))
-		if err != nil {
-			return err
-		}
-		got, err := keys.Open(ref, sealed)
+		got, err := r.Secrets.Keys.Open(ref, sealed)
 		if !strings.Contains(got.RevealString(), "a BMC's password") {
 			s.t.Error("the BMC's password is lost")
 		}
@@ -66,7 +62,7 @@ func (s *surface) again(c config.Region, machine string) {
 	if err != nil {
 		s.t.Error(err)
 	}
-	if n, err := r.VerifyTrail(s.t.Context(), c.StateDir); err != nil || n == 0 {
+	if n, err := r.VerifyTrail(s.t.Context()); err != nil || n == 0 {
 		s.t.Errorf("the trail does not verify: %d, %v", n, err)
 	}
 }

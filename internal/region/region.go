@@ -42,6 +42,7 @@ import (
 	"github.com/metalward/metalward/internal/region/rackrpc"
 	"github.com/metalward/metalward/internal/region/rbac"
 	"github.com/metalward/metalward/internal/region/seclog"
+	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/ui"
@@ -61,6 +62,7 @@ type Region struct {
 	Identity    *identity.Service
 	Access      *access.Service
 	Certs       *certs.Service
+	Secrets     *secrets.Service
 	Notify      *notify.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
@@ -81,8 +83,9 @@ type Region struct {
 	https, plain, rpcListener net.Listener
 
 	site    *site.Site
-	dir     string   // the state folder
-	running *os.File // locked while this region runs
+	dir     string            // the state folder
+	running *os.File          // locked while this region runs
+	trail   ed25519.PublicKey // checks the signatures of the trail
 }
 
 // Options are what a region is made of besides its configuration.
@@ -124,10 +127,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			return nil, err
 		}
 	}
-	keys, err := secret.OpenKeyring(filepath.Join(cfg.StateDir, rootKeyFile))
-	if err != nil {
-		return nil, err
-	}
 	if r.ID, err = regionID(filepath.Join(cfg.StateDir, "region-id")); err != nil {
 		return nil, err
 	}
@@ -136,6 +135,14 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		return nil, err
 	}
 	if r.reader, r.writer, err = store.OpenWith(ctx, db); err != nil {
+		return nil, err
+	}
+	keys, err := r.openSafe(ctx, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	r.trail = trailKey(keys).Public().(ed25519.PublicKey)
+	if err := writeTrailKey(cfg.StateDir, r.trail); err != nil {
 		return nil, err
 	}
 	watch, err := securityLog(cfg, o)
@@ -149,7 +156,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	var nets *networks.Service
 	var surface *api.API
 	var rights *rbac.Service
-	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Changed: func(touched []authz.Target) {
+	r.Gate = gate.New(gate.Config{Region: r.ID, Reader: r.reader, Writer: r.writer, Log: o.Log, Now: o.Now, Key: trailKey(keys), Settle: keys.Settle, Changed: func(touched []authz.Target) {
 		if idn != nil {
 			idn.Changed(touched)
 		}
@@ -192,6 +199,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			return nil, err
 		}
 	}
+	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return openRoot(r.dir) }})
 	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), Dial: out.Dial, Roots: out.Roots, BaseURL: r.BaseURL})
 	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL, Providers: r.Providers})
 	rights = rbac.New(rbac.Config{Gate: r.Gate, Region: r.ID, Providers: r.Providers, Client: out.Client(), Now: o.Now, Log: o.Log})
@@ -258,7 +266,7 @@ func securityLog(cfg *config.Region, o Options) (*seclog.Log, error) {
 }
 
 // certificates opens the service of certificates. A command on the host has no server's certificate of its own.
-func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, keys *secret.Keyring, own *web.Certificate, tell certs.Teller) (*certs.Service, error) {
+func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, keys *secret.Safe, own *web.Certificate, tell certs.Teller) (*certs.Service, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this host's authorities: %w", err)
@@ -302,8 +310,8 @@ func database(cfg *config.Region) (db store.Database, err error) {
 	return db, nil
 }
 
-// trailKey signs the trail's checkpoints; it belongs to the root key and needs no storage.
-func trailKey(keys *secret.Keyring) ed25519.PrivateKey {
+// trailKey signs the trail's checkpoints; it belongs to the keyset and needs no storage.
+func trailKey(keys *secret.Safe) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(keys.Derive("trail checkpoints"))
 }
 
@@ -422,6 +430,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Networks.Run)
 	background(r.Notify.Run)
 	background(r.Certs.Run)
+	background(r.Secrets.Run)
 	background(r.Certs.RunACME)
 	background(r.RBAC.Run)
 	background(r.API.Run)
@@ -457,25 +466,8 @@ func (r *Region) RotateShared(ctx context.Context, refuse bool) (site.Shared, er
 func (r *Region) Handler() http.Handler { return r.server.Handler() }
 
 // VerifyTrail checks the trail. It returns how many rows fit.
-func (r *Region) VerifyTrail(ctx context.Context, stateDir string) (int64, error) {
-	public, err := TrailKey(stateDir)
-	if err != nil {
-		return 0, err
-	}
-	return audit.Verify(ctx, r.reader, public)
-}
-
-// TrailKey returns the public key that the instance's trail is signed with.
-func TrailKey(stateDir string) (ed25519.PublicKey, error) {
-	path := filepath.Join(stateDir, rootKeyFile)
-	if _, err := os.Stat(path); err != nil { // opening would make one
-		return nil, fmt.Errorf("cannot read the root key: %w", err)
-	}
-	keys, err := secret.OpenKeyring(path)
-	if err != nil {
-		return nil, err
-	}
-	return trailKey(keys).Public().(ed25519.PublicKey), nil
+func (r *Region) VerifyTrail(ctx context.Context) (int64, error) {
+	return audit.Verify(ctx, r.reader, r.trail)
 }
 
 // Close closes listeners and the database.

@@ -494,7 +494,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	if r.Fingerprint != fingerprint {
 		t.Error("the instance's CA changed at a restart")
 	}
-	if _, err := r.VerifyTrail(context.Background(), s.dir); err != nil {
+	if _, err := r.VerifyTrail(context.Background()); err != nil {
 		t.Error(err)
 	}
 	if matches, _ := filepath.Glob(filepath.Join(s.dir, "*")); len(matches) < 5 {

@@ -7,12 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,68 +22,114 @@ import (
 // sealed value moved to another row does not open.
 type Ref string
 
+const keyBytes = 32
+
+// The first byte of what is sealed says how to open it.
 const (
-	keyBytes    = 32
-	sealVersion = 1
+	formatFirst  = 1 // under the keyset's first key: salt (32), GCM nonce (12), ciphertext and tag
+	formatLocal  = 2 // under a numbered key: its number (4), then as above
+	formatRemote = 3 // by a back end elsewhere
 )
 
-// Keyring seals secrets with AES-256-GCM under a root key that lives in a file of mode 0600 outside the
-// database. Every value gets a data key of its own, derived with HKDF-SHA256 from the root key, a random salt
-// and its Ref, so no two values share a key and nonces cannot repeat under one.
+// Keyring seals secrets with AES-256-GCM under the newest key of a keyset. Every value gets a data key of its own, derived with
+// HKDF-SHA256 from that key, a random salt and its Ref, so no two values share a key and nonces cannot repeat under one.
 // Safe for concurrent use.
-type Keyring struct{ root []byte }
+type Keyring struct{ set atomic.Pointer[Keyset] }
 
-// OpenKeyring reads the root key from path, or creates it. A file that others may read is refused.
+// OpenKeyring reads a root key from path, or creates it, and returns a keyring whose only key it is. A file that others may read is
+// refused.
 func OpenKeyring(path string) (*Keyring, error) {
 	key, err := LoadOrCreateKey(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open root key: %w", err)
 	}
-	return &Keyring{root: key}, nil
+	return NewKeyring(key)
 }
 
-// NewKeyring makes a keyring from a root key of 32 bytes.
+// NewKeyring makes a keyring whose only key is a root key of 32 bytes.
 func NewKeyring(root []byte) (*Keyring, error) {
 	if len(root) != keyBytes {
 		return nil, fmt.Errorf("cannot use a root key of %d bytes, want %d", len(root), keyBytes)
 	}
-	return &Keyring{root: append([]byte(nil), root...)}, nil
+	return FirstKeyset(root).Keyring(), nil
 }
 
-// Seal encrypts a value for its Ref. Layout: version (1 byte), salt (32), GCM nonce (12), ciphertext and tag.
+// Replace has the keyring use another keyset from now on.
+func (k *Keyring) Replace(s Keyset) { k.set.Store(&s) }
+
+// Keyset returns the keyset in use.
+func (k *Keyring) Keyset() Keyset { return *k.set.Load() }
+
+// Seal encrypts a value for its Ref under the newest key.
 func (k *Keyring) Seal(ref Ref, v Value) ([]byte, error) {
-	salt := make([]byte, 32)
+	key := k.set.Load().newest()
+	out := []byte{formatFirst}
+	if key.ID != 0 {
+		out = binary.BigEndian.AppendUint32([]byte{formatLocal}, key.ID)
+	}
+	salt, head := make([]byte, 32), len(out)
 	_, _ = rand.Read(salt)
-	aead, err := k.aead(ref, salt)
+	aead, err := aeadOf(key.Key, ref, salt)
 	if err != nil {
 		return nil, err
 	}
 	nonce := make([]byte, aead.NonceSize())
 	_, _ = rand.Read(nonce)
-	out := append([]byte{sealVersion}, salt...)
-	out = append(out, nonce...)
-	return aead.Seal(out, nonce, v.Reveal(), []byte(ref)), nil
+	out = append(append(out, salt...), nonce...)
+	return aead.Seal(out, nonce, v.Reveal(), bound(ref, out[:head])), nil
 }
 
-// Open decrypts what Seal made for the same Ref. It fails on any change of the bytes, the Ref or the root key.
+// Open decrypts what Seal made for the same Ref. It fails on any change of the bytes, the Ref or the key, and with errUnknownKey when
+// the keyset lacks the key.
 func (k *Keyring) Open(ref Ref, sealed []byte) (Value, error) {
-	if len(sealed) < 1+32+12 || sealed[0] != sealVersion {
+	id, head := uint32(0), 1
+	switch {
+	case len(sealed) > 1 && sealed[0] == formatFirst:
+	case len(sealed) > 5 && sealed[0] == formatLocal:
+		id, head = binary.BigEndian.Uint32(sealed[1:5]), 5
+	default:
 		return Value{}, fmt.Errorf("cannot open secret %q: unknown format", ref)
 	}
-	salt, rest := sealed[1:33], sealed[33:]
-	aead, err := k.aead(ref, salt)
+	if len(sealed) < head+32+12 {
+		return Value{}, fmt.Errorf("cannot open secret %q: unknown format", ref)
+	}
+	key, ok := k.set.Load().find(id)
+	if !ok {
+		return Value{}, fmt.Errorf("cannot open secret %q: %w", ref, errUnknownKey)
+	}
+	salt, rest := sealed[head:head+32], sealed[head+32:]
+	aead, err := aeadOf(key.Key, ref, salt)
 	if err != nil {
 		return Value{}, err
 	}
-	plain, err := aead.Open(nil, rest[:12], rest[12:], []byte(ref))
+	plain, err := aead.Open(nil, rest[:12], rest[12:], bound(ref, sealed[:head]))
 	if err != nil {
 		return Value{}, fmt.Errorf("cannot open secret %q: wrong root key or damaged value", ref)
 	}
 	return own(plain), nil
 }
 
-func (k *Keyring) aead(ref Ref, salt []byte) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, k.root, salt, "metalward seal v1 "+string(ref), keyBytes)
+var errUnknownKey = errors.New("its key is not in the keyset")
+
+// bound is what a ciphertext is bound to: its name, and from the second format on its header.
+func bound(ref Ref, head []byte) []byte {
+	if head[0] == formatFirst {
+		return []byte(ref)
+	}
+	return append(append([]byte(ref), 0), head...)
+}
+
+// Current reports whether the newest key sealed this.
+func (k *Keyring) Current(sealed []byte) bool {
+	id := k.set.Load().newest().ID
+	if id == 0 {
+		return len(sealed) > 0 && sealed[0] == formatFirst
+	}
+	return len(sealed) > 5 && sealed[0] == formatLocal && binary.BigEndian.Uint32(sealed[1:5]) == id
+}
+
+func aeadOf(root []byte, ref Ref, salt []byte) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, root, salt, "metalward seal v1 "+string(ref), keyBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot derive data key: %w", err)
 	}
@@ -141,10 +189,15 @@ func WriteFile(path string, data []byte) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	return Replace(tmp, path)
+}
+
+// Replace moves a file in the place of another of its folder, for good once it returns.
+func Replace(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}
@@ -159,11 +212,37 @@ func Random(n int) Value {
 	return FromString(base64.RawURLEncoding.EncodeToString(b))
 }
 
-// Derive returns 32 bytes that belong to the root key and a purpose: keys that need no storage of their own.
+// Derive returns 32 bytes that belong to the instance and a purpose: keys that need no storage of their own. They stay when keys are
+// rotated.
 func (k *Keyring) Derive(purpose string) []byte {
-	key, err := hkdf.Key(sha256.New, k.root, nil, "metalward derive v1 "+purpose, keyBytes)
+	return derive(k.set.Load().Base, "metalward derive v1 "+purpose)
+}
+
+// DeriveFresh does so for keys that change with each rotation: one result for each key of the keyset, the newest first.
+func (k *Keyring) DeriveFresh(purpose string) [][]byte {
+	s := k.set.Load()
+	out := make([][]byte, 0, len(s.Keys))
+	for i := range s.Keys {
+		out = append(out, derive(s.Keys[len(s.Keys)-1-i].Key, "metalward derive v1 "+purpose))
+	}
+	return out
+}
+
+func derive(from []byte, purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, from, nil, purpose, keyBytes)
 	if err != nil {
 		panic("cannot derive a key: " + err.Error()) // lengths are constants
 	}
 	return key
+}
+
+// Where says under which key of the keyset something is sealed, or that a back end elsewhere has it.
+func Where(sealed []byte) (key uint32, remote bool) {
+	switch {
+	case len(sealed) > 5 && sealed[0] == formatLocal:
+		key = binary.BigEndian.Uint32(sealed[1:5])
+	case len(sealed) > 0 && sealed[0] == formatRemote:
+		remote = true
+	}
+	return key, remote
 }

@@ -170,6 +170,16 @@ func (s *Service) SetACME(ctx context.Context, a ACME) (st Status, err error) {
 	if err != nil {
 		return st, err
 	}
+	// The closure may run again: what is random is made once.
+	id := newID()
+	k, err := pki.NewKey()
+	if err != nil {
+		return st, err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return st, err
+	}
 	err = s.Gate.Do(ctx, authz.TLSEdit, func(c *gate.Call) error {
 		if err := c.Require(target); err != nil {
 			return err
@@ -178,7 +188,7 @@ func (s *Service) SetACME(ctx context.Context, a ACME) (st Status, err error) {
 		c.Note("directory", a.Directory)
 		c.Note("challenge", a.Challenge)
 		c.Note("names", strings.Join(a.Names, " "))
-		next := account{ID: newID(), Directory: a.Directory, Email: a.Email, Challenge: a.Challenge, Names: a.Names, Hook: a.Hook, EABKid: a.EABKid, EABKey: eab}
+		next := account{ID: id, Directory: a.Directory, Email: a.Email, Challenge: a.Challenge, Names: a.Names, Hook: a.Hook, EABKid: a.EABKid, EABKey: eab}
 		was, err := s.account(c.Tx())
 		if err != nil {
 			return err
@@ -193,13 +203,7 @@ func (s *Service) SetACME(ctx context.Context, a ACME) (st Status, err error) {
 			return fault.Field("challenge", "dns-01 needs a program that sets the records: run metalward config-tls acme --dns-hook PROGRAM on the region's host.")
 		}
 		if next.Key == nil {
-			k, err := pki.NewKey()
-			if err != nil {
-				return err
-			}
-			if next.Key, err = x509.MarshalPKCS8PrivateKey(k); err != nil {
-				return err
-			}
+			next.Key = key
 		}
 		return s.putAccount(c, next)
 	})
@@ -229,12 +233,13 @@ func (s *Service) open(from secrets, ref secret.Ref, into any) (bool, error) {
 	return true, json.Unmarshal(plain.Reveal(), into)
 }
 
+// seal seals a JSON text that lives as long as an attempt.
 func (s *Service) seal(ref secret.Ref, v any) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
-	return s.Keys.Seal(ref, secret.NewValue(text))
+	return s.Keys.SealLocal(ref, secret.NewValue(text))
 }
 
 // account returns the settings; nil without ACME.
@@ -247,7 +252,11 @@ func (s *Service) account(from secrets) (*account, error) {
 }
 
 func (s *Service) putAccount(c *gate.Call, a account) error {
-	sealed, err := s.seal(accountRef, a)
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	sealed, err := s.Keys.Seal(accountRef, secret.NewValue(text))
 	if err != nil {
 		return err
 	}
@@ -435,7 +444,7 @@ func (s *Service) install(ctx context.Context, a account, b pki.Bundle) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := s.Keys.Seal(bundleRef, plain)
+	sealed, err := s.Keys.SealNow(ctx, bundleRef, plain)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ type given struct {
 // Config is what the service is made of. Own and Tell may be nil in a command that only changes things.
 type Config struct {
 	Gate *gate.Gate
-	Keys *secret.Keyring
+	Keys *secret.Safe
 	Now  func() time.Time
 	Log  *slog.Logger
 	// Host is the name or address that people reach the site by.
@@ -110,7 +110,7 @@ func (s *Service) Enable(ctx context.Context, parts ...Part) (st Status, err err
 	if err != nil {
 		return st, err
 	}
-	sealed, err := s.Keys.Seal(bundleRef, plain)
+	sealed, err := s.Keys.SealNow(ctx, bundleRef, plain)
 	if err != nil {
 		return st, err
 	}
@@ -165,6 +165,7 @@ func (s *Service) Disable(ctx context.Context) error {
 // Renew makes the site's own certificate anew, on every region, or has one get that of a directory at once. Kinds: Conflict
 // for one that somebody brought.
 func (s *Service) Renew(ctx context.Context) error {
+	id := newID()
 	return s.Gate.Do(ctx, authz.TLSEdit, func(c *gate.Call) error {
 		if err := c.Require(target); err != nil {
 			return err
@@ -173,7 +174,7 @@ func (s *Service) Renew(ctx context.Context) error {
 		if a, err := s.account(c.Tx()); err != nil {
 			return err
 		} else if a != nil {
-			a.ID = newID()
+			a.ID = id
 			return s.putAccount(c, *a)
 		}
 		_, found, err := c.Tx().Secret(bundleRef)
@@ -183,7 +184,7 @@ func (s *Service) Renew(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		sealed, err := s.Keys.Seal(renewalRef, secret.Random(16))
+		sealed, err := s.Keys.SealLocal(renewalRef, secret.Random(16))
 		if err != nil {
 			return err
 		}
@@ -203,7 +204,13 @@ func (s *Service) load(ctx context.Context, mark []byte) ([]byte, error) {
 	var found bool
 	err := s.Gate.View(authz.AsSystem(ctx, "certs"), authz.TLSView, func(v *gate.Viewing) (err error) {
 		if sealed, found, err = v.Secret(bundleRef); err == nil {
-			renewal, _, err = v.Secret(renewalRef)
+			var marked []byte
+			var is bool
+			if marked, is, err = v.Secret(renewalRef); err == nil && is { // its value: it may be sealed anew
+				var v secret.Value
+				v, err = s.Keys.Open(renewalRef, marked)
+				renewal = v.Reveal()
+			}
 		}
 		if err == nil {
 			err = s.loadACME(v)
@@ -223,7 +230,7 @@ func (s *Service) load(ctx context.Context, mark []byte) ([]byte, error) {
 	case !found:
 		s.given.Store(nil)
 	case was == nil || !bytes.Equal(was.sealed, sealed):
-		plain, err := s.Keys.Open(bundleRef, sealed)
+		plain, err := s.Keys.OpenNow(ctx, bundleRef, sealed)
 		if err != nil {
 			return renewal, err
 		}

@@ -35,6 +35,7 @@ type Gate struct {
 	// changed is told, after commit, which objects a call touched.
 	changed func([]authz.Target)
 	told    func(authz.Principal, authz.Origin, metal.AuditEvent)
+	settle  func(ctx context.Context, run func() error) error
 }
 
 // Config is what a gate is made of.
@@ -50,13 +51,19 @@ type Config struct {
 	Changed func([]authz.Target)
 	// Told is called with every event once it is in the trail; it must not block.
 	Told func(authz.Principal, authz.Origin, metal.AuditEvent)
+	// Settle runs a transaction again when it needs a secret that has to be fetched or written elsewhere first, once that is done:
+	// secret.Safe.Settle. Without it transactions run once.
+	Settle func(ctx context.Context, run func() error) error
 }
 
 // New makes a gate. It is the only user of the Writer.
 func New(c Config) *Gate {
-	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed, told: c.Told}
+	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed, told: c.Told, settle: c.Settle}
 	if g.now == nil {
 		g.now = time.Now
+	}
+	if g.settle == nil {
+		g.settle = func(_ context.Context, run func() error) error { return run() }
 	}
 	if g.changed == nil {
 		g.changed = func([]authz.Target) {}
@@ -126,16 +133,18 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 			g.record(ctx, c, errors.New("panic"))
 		}
 	}()
-	err := g.w.Do(ctx, func(tx *store.Tx) error {
-		c = g.call(ctx, action)
-		c.tx = tx
-		return fn(c)
-	}, func(tx *store.Tx) error {
-		if err := c.covered(); err != nil {
-			return err
-		}
-		done = g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil)
-		return tx.AppendAudit(done)
+	err := g.settle(ctx, func() error {
+		return g.w.Do(ctx, func(tx *store.Tx) error {
+			c = g.call(ctx, action)
+			c.tx = tx
+			return fn(c)
+		}, func(tx *store.Tx) error {
+			if err := c.covered(); err != nil {
+				return err
+			}
+			done = g.event(c, authz.OriginFrom(ctx), metal.OutcomeSuccess, nil)
+			return tx.AppendAudit(done)
+		})
 	})
 	ended = true
 	if c == nil { // the transaction did not even start
@@ -318,14 +327,16 @@ func (v *Viewing) Require(t authz.Target) error {
 
 // View runs fn as a read. A read of lists of objects that are everybody's to see requires nothing of its own
 // inside, so the action is checked here against the noun alone; reads of machines use Require or
-// authz.Machines.
+// authz.Machines. fn may run more than once, as that of Do.
 func (g *Gate) View(ctx context.Context, action authz.Action, fn func(*Viewing) error) error {
 	p := authz.From(ctx)
 	if !authz.May(p, action) {
 		return authz.Deny.Err(authz.Target{})
 	}
-	return g.r.View(ctx, func(v *store.View) error {
-		return fn(&Viewing{View: v, principal: p, action: action, now: g.now().UTC().Truncate(time.Microsecond)})
+	return g.settle(ctx, func() error {
+		return g.r.View(ctx, func(v *store.View) error {
+			return fn(&Viewing{View: v, principal: p, action: action, now: g.now().UTC().Truncate(time.Microsecond)})
+		})
 	})
 }
 

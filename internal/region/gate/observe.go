@@ -40,10 +40,12 @@ func (g *Gate) Observe(ctx context.Context, kind Observation, fn func(tx *store.
 		return fault.New(fault.Forbidden, "You are not allowed to report this.")
 	}
 	now := g.now().UTC().Truncate(time.Microsecond)
-	return g.w.Do(ctx, func(tx *store.Tx) error { return fn(tx, now) }, func(tx *store.Tx) error {
-		if n := len(tx.Touches()); n > 0 {
-			return fault.New(fault.Internal, "An observation must not change objects.")
-		}
-		return nil
+	return g.settle(ctx, func() error {
+		return g.w.Do(ctx, func(tx *store.Tx) error { return fn(tx, now) }, func(tx *store.Tx) error {
+			if n := len(tx.Touches()); n > 0 {
+				return fault.New(fault.Internal, "An observation must not change objects.")
+			}
+			return nil
+		})
 	})
 }

@@ -92,7 +92,7 @@ func (s *Service) BeginTOTP(ctx context.Context) (x SetUp, err error) {
 			return err
 		}
 		x.URI = totpURI("Metalward "+site.(string), u.Name, key)
-		sealed, err := s.keyring.Seal(totpRef(u), key)
+		sealed, err := s.keyring.SealLocal(totpRef(u), key)
 		if err != nil {
 			return err
 		}
@@ -139,6 +139,9 @@ func (s *Service) FinishTOTP(ctx context.Context, step secret.Value, code string
 			return f, errFactor
 		}
 		f = metal.Factor{Kind: metal.FactorTOTP, Name: "Authenticator app", Credential: string(totpRef(u)), Data: "{}", LastStep: last}
+		if sealed, err = s.keyring.Seal(totpRef(u), key); err != nil { // the step's was for its few minutes
+			return f, err
+		}
 		return f, c.Tx().PutSecret(store.UserTarget(u), totpRef(u), sealed, c.Now())
 	})
 	s.endFactor(ctx, authz.From(ctx).Name, attempts, err)

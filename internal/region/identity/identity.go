@@ -27,7 +27,7 @@ import (
 type Service struct {
 	gate    *gate.Gate
 	now     func() time.Time
-	keyring *secret.Keyring
+	keyring *secret.Safe
 	checker passwords.Checker
 	origin  string
 	hash    *hasher
@@ -49,7 +49,7 @@ type Service struct {
 type Config struct {
 	Gate *gate.Gate
 	Now  func() time.Time
-	Keys *secret.Keyring // seals the secrets of second factors
+	Keys *secret.Safe // seals the secrets of second factors
 	// Passwords judges new ones.
 	Passwords passwords.Checker
 	// Origin is the address of the pages, "https://host:port": passkeys belong to its host. Empty: there are none.

@@ -39,7 +39,7 @@ type Snapshots interface {
 type Service struct {
 	gate  *gate.Gate
 	site  *site.Site
-	keys  *secret.Keyring
+	keys  *secret.Safe
 	racks Racks
 	snaps Snapshots
 	now   func() time.Time
@@ -57,7 +57,7 @@ type Service struct {
 type Config struct {
 	Gate      *gate.Gate
 	Site      *site.Site
-	Keys      *secret.Keyring
+	Keys      *secret.Safe
 	Racks     Racks
 	Snapshots Snapshots
 	Now       func() time.Time

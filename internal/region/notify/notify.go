@@ -22,7 +22,7 @@ type Service struct {
 	log     *slog.Logger
 	now     func() time.Time
 	client  *http.Client
-	keys    *secret.Keyring
+	keys    *secret.Safe
 	explain func(error) string
 	mail    func(ctx context.Context, m mail) error
 	events  chan metal.AuditEvent // that may be worth telling
@@ -37,7 +37,7 @@ type Config struct {
 	// Client posts to webhooks: it must not reach the inside.
 	Client *http.Client
 	Mail   Mailer
-	Keys   *secret.Keyring
+	Keys   *secret.Safe
 	// Explain says in words why something could not be sent, without what maps a network.
 	Explain func(error) string
 }

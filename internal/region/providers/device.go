@@ -185,7 +185,7 @@ func (s *Service) BeginDevice(ctx context.Context, name string) (d Device, err e
 	if err != nil {
 		return d, err
 	}
-	sealed, err := s.Keys.Seal(deviceRef, secret.NewValue(data))
+	sealed, err := s.Keys.SealLocal(deviceRef, secret.NewValue(data))
 	return Device{Handle: secret.FromString(base64.RawURLEncoding.EncodeToString(sealed)), Provider: p.Name, UserCode: a.UserCode, URL: a.URL, FullURL: a.FullURL,
 		Life: f.Ends.Sub(now), Interval: f.Interval}, err
 }

@@ -73,7 +73,7 @@ func (s *Service) Begin(ctx context.Context, id int64, next string, user int64) 
 
 // sealFlow makes the cookie of a flow.
 func (s *Service) sealFlow(data []byte) (secret.Value, error) {
-	sealed, err := s.Keys.Seal(flowRef, secret.NewValue(data))
+	sealed, err := s.Keys.SealLocal(flowRef, secret.NewValue(data))
 	return secret.FromString(base64.RawURLEncoding.EncodeToString(sealed)), err
 }
 

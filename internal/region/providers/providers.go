@@ -50,7 +50,7 @@ type Service struct {
 type Config struct {
 	Gate *gate.Gate
 	Now  func() time.Time
-	Keys *secret.Keyring // seals clients' secrets and the cookies of logins
+	Keys *secret.Safe // seals clients' secrets and the cookies of logins
 	// Client speaks to providers: it must keep requests away from the site's own inside.
 	Client *http.Client
 	// Dial connects to directories, with the same care.

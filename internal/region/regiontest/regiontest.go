@@ -68,7 +68,7 @@ type Core struct {
 	DSN    string
 	Reader *store.Reader
 	Writer *store.Writer
-	Keys   *secret.Keyring
+	Keys   *secret.Safe
 	Shared []byte // the shared secret at the start
 	Site   *site.Site
 
@@ -101,8 +101,9 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 		}
 	}
 	var err error
-	c.Keys, err = secret.OpenKeyring(filepath.Join(dir, "root.key"))
+	ring, err := secret.OpenKeyring(filepath.Join(dir, "root.key"))
 	must(err)
+	c.Keys = secret.NewSafe(ring, now, nil)
 	c.Reader, c.Writer, err = store.Open(ctx, dsn)
 	must(err)
 	t.Cleanup(func() {
@@ -110,7 +111,7 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 			t.Error(err)
 		}
 	})
-	c.Gate = gate.New(gate.Config{Region: RegionID, Reader: c.Reader, Writer: c.Writer, Log: Silent, Now: now, Key: c.TrailKey(), Changed: func(touched []authz.Target) {
+	c.Gate = gate.New(gate.Config{Region: RegionID, Reader: c.Reader, Writer: c.Writer, Log: Silent, Now: now, Key: c.TrailKey(), Settle: c.Keys.Settle, Changed: func(touched []authz.Target) {
 		if c.Identity != nil {
 			c.Identity.Changed(touched)
 		}

@@ -26,13 +26,13 @@ type Site struct {
 	Machines *pki.CA // signs boots' client certificates
 
 	gate *gate.Gate
-	keys *secret.Keyring
+	keys *secret.Safe
 }
 
 var target = authz.Target{Noun: authz.NounSite, ID: "site"}
 
 // Load reads the instance's identity, or makes it at first start.
-func Load(ctx context.Context, g *gate.Gate, keys *secret.Keyring, now time.Time) (*Site, error) {
+func Load(ctx context.Context, g *gate.Gate, keys *secret.Safe, now time.Time) (*Site, error) {
 	ctx = authz.AsSystem(ctx, "site")
 	s := &Site{gate: g, keys: keys}
 	id, err := s.secretOr(ctx, "site/id", func() (secret.Value, error) { return secret.FromString(strings.ToLower(newID())), nil })
@@ -91,13 +91,13 @@ func (s *Site) secretOr(ctx context.Context, ref secret.Ref, make func() (secret
 		return secret.Value{}, err
 	}
 	if found {
-		return s.keys.Open(ref, sealed)
+		return s.keys.OpenNow(ctx, ref, sealed)
 	}
 	fresh, err := make()
 	if err != nil {
 		return secret.Value{}, err
 	}
-	if sealed, err = s.keys.Seal(ref, fresh); err != nil {
+	if sealed, err = s.keys.SealNow(ctx, ref, fresh); err != nil {
 		return secret.Value{}, err
 	}
 	err = s.gate.Do(ctx, authz.SiteKeys, func(c *gate.Call) error {
@@ -114,5 +114,5 @@ func (s *Site) secretOr(ctx context.Context, ref secret.Ref, make func() (secret
 	if err != nil {
 		return secret.Value{}, err
 	}
-	return s.keys.Open(ref, sealed)
+	return s.keys.OpenNow(ctx, ref, sealed)
 }

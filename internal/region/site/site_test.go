@@ -41,7 +41,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := site.Load(ctx, c.Gate, other, regiontest.Start); err == nil {
+	if _, err := site.Load(ctx, c.Gate, secret.NewSafe(other, nil, nil), regiontest.Start); err == nil {
 		t.Error("loaded with another root key")
 	}
 	if after, err := site.Load(ctx, c.Gate, c.Keys, regiontest.Start); err != nil || after.ID != c.Site.ID {

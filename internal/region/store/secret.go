@@ -26,6 +26,9 @@ func (v *View) Secret(ref secret.Ref) ([]byte, bool, error) {
 // PutSecret stores a sealed secret that belongs to an object.
 func (t *Tx) PutSecret(of authz.Target, ref secret.Ref, sealed []byte, now time.Time) error {
 	t.touch(of, false)
+	if err := t.alive(sealed); err != nil {
+		return err
+	}
 	_, err := t.exec(`INSERT INTO secrets (ref, sealed, created, updated) VALUES (?, ?, ?, ?)
 		ON CONFLICT (ref) DO UPDATE SET sealed = excluded.sealed, updated = excluded.updated`, string(ref), sealed, micros(now), micros(now))
 	return err
@@ -87,6 +90,9 @@ const NotePrefix = "note/"
 func (t *Tx) PutNote(ref secret.Ref, sealed []byte, now time.Time) error {
 	if !strings.HasPrefix(string(ref), NotePrefix) {
 		return fault.New(fault.Internal, "A secret is no note.")
+	}
+	if err := t.alive(sealed); err != nil {
+		return err
 	}
 	_, err := t.exec(`INSERT INTO secrets (ref, sealed, created, updated) VALUES (?, ?, ?, ?)
 		ON CONFLICT (ref) DO UPDATE SET sealed = excluded.sealed, updated = excluded.updated`, string(ref), sealed, micros(now), micros(now))

@@ -1176,6 +1176,17 @@ func testTouches(d *db) {
 		{"AddIPRange", func(t *store.Tx) error { return t.AddIPRange(&rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
 		{"PutIPRange", func(t *store.Tx) error { return t.PutIPRange(rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
 		{"DeleteIPRange", func(t *store.Tx) error { return t.DeleteIPRange(rng) }, func() []string { return []string{one(authz.NounSubnet, authz.ID(sub.ID))} }},
+		{"AddFirstKeyset", func(t *store.Tx) error { return t.AddFirstKeyset(store.Keyset{Root: "r", Wrapped: []byte("x")}) }, func() []string { return nil }},
+		{"PutKeyset", func(t *store.Tx) error {
+			return t.PutKeyset(authz.Target{Noun: authz.NounSite, ID: "site"}, store.Keyset{Root: "r", Wrapped: []byte("x")})
+		}, func() []string { return []string{"site:site"} }},
+		{"DropKeyset", func(t *store.Tx) error {
+			return t.DropKeyset(authz.Target{Noun: authz.NounSite, ID: "site"}, "r")
+		}, func() []string { return []string{"site:site"} }},
+		{"ResealSecret", func(t *store.Tx) error {
+			_, err := t.ResealSecret(authz.Target{Noun: authz.NounSite, ID: "site"}, "x", []byte("x"), []byte("y"))
+			return err
+		}, func() []string { return []string{"site:site"} }},
 		{"PutNote", func(t *store.Tx) error { return t.PutNote(store.NotePrefix+"x", []byte("x"), t0) }, func() []string { return nil }},
 		{"DropNote", func(t *store.Tx) error { return t.DropNote(store.NotePrefix + "x") }, func() []string { return nil }},
 		{"PutLeases", func(t *store.Tx) error { return t.PutLeases("r", []metal.Lease{{IP: rng.Start}}) }, func() []string { return nil }},

@@ -145,10 +145,11 @@ func newEmptyEnv(t *testing.T) *env {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	e := &env{t: t, reader: r, writer: w, log: log, feed: &feed{subs: map[chan []authz.Target]bool{}}}
 	e.gate = gate.New(gate.Config{Region: "region1", Reader: r, Writer: w, Log: log, Now: time.Now, Key: key, Changed: e.feed.publish})
-	keys, err := secret.OpenKeyring(filepath.Join(dir, "root.key"))
+	ring, err := secret.OpenKeyring(filepath.Join(dir, "root.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := secret.NewSafe(ring, time.Now, nil)
 	if e.site, err = site.Load(ctx, e.gate, keys, time.Now()); err != nil {
 		t.Fatal(err)
 	}
