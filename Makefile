@@ -41,6 +41,7 @@ test: ## everything that needs no root (as root on Debian it installs PostgreSQL
 .PHONY: test-vault
 test-vault: ## the Vault client and its fake against a real Vault; its first build takes 5 to 10 minutes on two cores
 	cd test/vault && go test -count=1 -timeout 10m ./...
+	cd test/transit && go test -count=1 -timeout 10m ./...
 
 .PHONY: e2e
 e2e: ## whole stories with emulated machines; needs root

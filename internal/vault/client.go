@@ -99,6 +99,11 @@ func (c *Client) do(ctx context.Context, q call, out any) error {
 	return c.s.do(ctx, q, out)
 }
 
+// Check logs in if it must, and asks whether the token serves. It needs no right but that of every token's. Kinds: Forbidden.
+func (c *Client) Check(ctx context.Context) error {
+	return c.do(ctx, call{method: http.MethodGet, path: "auth/token/lookup-self", again: true}, nil)
+}
+
 // token returns one that serves, which is not the dead one.
 func (c *Client) token(ctx context.Context, dead secret.Value) (secret.Value, error) {
 	c.mu.Lock()

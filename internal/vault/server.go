@@ -172,6 +172,7 @@ type SecretID struct {
 	Value    secret.Value
 	Accessor string        // names it without opening anything: for revoking it
 	TTL      time.Duration // 0: without end
+	Role     string        // name of the role, which Vault's paths have
 }
 
 // The errors that callers tell apart.
@@ -221,7 +222,8 @@ func (s *Server) Unwrap(ctx context.Context, token secret.Value) (SecretID, erro
 		return SecretID{}, err
 	}
 	role, ok := strings.CutPrefix(look.Data.Path, "auth/approle/role/")
-	if role, ok2 := strings.CutSuffix(role, "/secret-id"); !ok || !ok2 || role == "" || strings.Contains(role, "/") {
+	role, ok2 := strings.CutSuffix(role, "/secret-id")
+	if !ok || !ok2 || checkPath(role) != nil || strings.Contains(role, "/") {
 		return SecretID{}, errWrap
 	}
 	var got struct {
@@ -243,7 +245,7 @@ func (s *Server) Unwrap(ctx context.Context, token secret.Value) (SecretID, erro
 	case err != nil:
 		return SecretID{}, err
 	default:
-		return SecretID{Value: id, Accessor: printable(got.Data.Accessor), TTL: seconds(got.Data.TTL)}, nil
+		return SecretID{Value: id, Accessor: printable(got.Data.Accessor), TTL: seconds(got.Data.TTL), Role: role}, nil
 	}
 }
 
@@ -272,6 +274,7 @@ type Refusal struct {
 	Method, Path string
 	Status       int
 	conflict     bool // check-and-set
+	gone         bool // of an accessor: there is none, with a status of 404 or, in Vault 1.14, 500
 	explained    bool // Vault said why: of 404, that nothing serves the path, while what is merely absent is not explained
 	retryAfter   time.Duration
 }
@@ -285,6 +288,8 @@ func (r *Refusal) Unwrap() error {
 	switch {
 	case r.conflict:
 		return errConflict
+	case r.gone:
+		return errAbsent
 	case r.Status >= 300 && r.Status < 400:
 		return errRedirect
 	case r.Status == http.StatusForbidden || r.Status == http.StatusUnauthorized:
@@ -401,6 +406,8 @@ func refusal(c call, resp *http.Response, body []byte) error {
 	switch {
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(strings.Join(said.Errors, " "), "check-and-set parameter did not match"):
 		r.conflict = true
+	case strings.Contains(strings.Join(said.Errors, " "), "failed to find accessor entry"):
+		r.gone = true
 	case bad && resp.StatusCode >= 400 && resp.StatusCode < 500 && !r.transient():
 		return fmt.Errorf("%w (status %d of %s %s, which is not Vault's)", errRead, r.Status, r.Method, r.Path) // a proxy's page must not look like "no such secret"
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/secret/secrettest"
 	client "github.com/metalward/metalward/internal/vault"
 	"github.com/metalward/metalward/internal/vault/vaulttest"
 )
@@ -171,6 +172,53 @@ func TestReal(t *testing.T) {
 	vaulttest.Uninitialized(t, r)
 	r.init(t)
 	vaulttest.Suite(t, r)
+}
+
+// TestKeeper runs the suite of back ends of secrets over a real Vault, as internal/vault does over the one in memory.
+func TestKeeper(t *testing.T) {
+	r := newCore(t)
+	r.init(t)
+	v := vaulttest.Serve(t, r).Connect(t, nil)
+	role := r.SetRole(t, "site", vaulttest.SitePolicy("secret", "site"), time.Hour, time.Hour)
+	id, err := v.Unwrap(t.Context(), secret.FromString(r.Wrap(t, "site")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := v.NewClient(client.Role{ID: role, SecretID: id.Value, Mount: "secret", Prefix: "site"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := func() time.Time { return time.Now().Add(client.Grace + time.Minute) }
+	keeper := func(key byte, now func() time.Time) *client.Keeper {
+		k, err := client.NewKeeper(client.KeeperConfig{Client: c, Site: "site1", Key: bytes.Repeat([]byte{key}, 32), Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	secrettest.Suite(t, keeper(1, nil), keeper(2, nil))
+	kept, err := keeper(1, nil).Seal(t.Context(), "a", secret.FromString("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _ := client.ID(kept)
+	none := func() (map[string]bool, error) { return map[string]bool{name: true}, nil }
+	if n, err := keeper(1, nil).Collect(t.Context(), none); n != 0 || err != nil {
+		t.Errorf("what is young: got %d removed, %v", n, err)
+	}
+	if n, err := keeper(1, ahead).Collect(t.Context(), none); n < 20 || err != nil {
+		t.Errorf("what is old: got %d removed, %v", n, err)
+	}
+	left := 0
+	for path, err := range c.List(t.Context(), "") {
+		if err != nil || path != "site1/"+name {
+			t.Errorf("%s is left, %v", path, err)
+		}
+		left++
+	}
+	if left != 1 {
+		t.Errorf("%d are left, want 1", left)
+	}
 }
 
 // TestVersion1 has a KV engine of version 1 refused, which would take any request and keep no versions.

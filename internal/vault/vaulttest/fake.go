@@ -2,6 +2,7 @@
 package vaulttest
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -51,7 +52,24 @@ func (p Policy) allows(path, capability string) bool {
 	return slices.Contains(caps, capability)
 }
 
-// Fake is a Vault in memory: a KV engine of version 2 at "secret", AppRole, response wrapping and a seal.
+// With adds rights to a policy.
+func (p Policy) With(more Policy) Policy {
+	out := maps.Clone(p)
+	maps.Copy(out, more)
+	return out
+}
+
+// RotatePolicy is what a role needs to make and destroy secret ids of its own.
+func RotatePolicy(role string) Policy {
+	return Policy{"auth/approle/role/" + role + "/secret-id": {"update"}, "auth/approle/role/" + role + "/secret-id-accessor/destroy": {"update"}}
+}
+
+// TransitPolicy is what a role needs for a key of the transit engine at "transit".
+func TransitPolicy(key string) Policy {
+	return Policy{"transit/encrypt/" + key: {"update"}, "transit/decrypt/" + key: {"update"}}
+}
+
+// Fake is a Vault in memory: a KV engine of version 2 at "secret", a transit engine at "transit", AppRole, response wrapping and a seal.
 type Fake struct {
 	// Now is its clock; set it before the first request. nil means the real one.
 	Now func() time.Time
@@ -61,7 +79,8 @@ type Fake struct {
 	roles   map[string]*role // by name
 	tokens  map[string]*token
 	wrapped map[string]*wrapping
-	secrets map[string]*entry // by path below the mount
+	secrets map[string]*entry        // by path below the mount
+	transit map[string][]cipher.AEAD // by name, the versions of a key
 }
 
 type role struct {
@@ -90,7 +109,7 @@ type version struct {
 
 // NewFake makes one that is unsealed.
 func NewFake() *Fake {
-	return &Fake{Now: time.Now, roles: map[string]*role{}, tokens: map[string]*token{}, wrapped: map[string]*wrapping{}, secrets: map[string]*entry{}}
+	return &Fake{Now: time.Now, roles: map[string]*role{}, tokens: map[string]*token{}, wrapped: map[string]*wrapping{}, secrets: map[string]*entry{}, transit: map[string][]cipher.AEAD{}}
 }
 
 // SetRole makes a role, or changes it.
@@ -157,6 +176,8 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	var in struct {
 		Token    string
+		Accessor string `json:"secret_id_accessor"`
+		transitIn
 		RoleID   string `json:"role_id"`
 		SecretID string `json:"secret_id"`
 		Data     map[string]any
@@ -216,9 +237,73 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "auth/token/renew-self":
 		t.ends = now.Add(min(t.role.ttl, t.made.Add(t.role.max).Sub(now)))
 		answer(w, http.StatusOK, auth(given, t.ends.Sub(now)))
+	case "auth/token/revoke-self":
+		delete(f.tokens, given)
+		w.WriteHeader(http.StatusNoContent)
 	default:
+		if name, what, ok := f.ofRole(path); ok && r.Method == http.MethodPost {
+			f.secretID(w, t.role.policy.allows(path, "update"), f.roles[name], what, in.Accessor)
+			return
+		}
+		if rest, ok := strings.CutPrefix(path, "transit/"); ok {
+			f.crypt(w, t.role.policy.allows(path, "update"), rest, in.transitIn)
+			return
+		}
 		f.kv(w, r, path, t.role.policy, in.Data, in.Options.CAS)
 	}
+}
+
+// ofRole takes a path of a role apart.
+func (f *Fake) ofRole(path string) (name, what string, ok bool) {
+	rest, ok := strings.CutPrefix(path, "auth/approle/role/")
+	if !ok {
+		return "", "", false
+	}
+	name, what, ok = strings.Cut(rest, "/")
+	return name, what, ok && f.roles[name] != nil
+}
+
+// secretID makes or destroys a role's secret id. The caller holds the mutex.
+func (f *Fake) secretID(w http.ResponseWriter, allowed bool, r *role, what, accessor string) {
+	switch {
+	case !allowed:
+		answer(w, http.StatusForbidden, nil, "1 error occurred:\n\t* permission denied\n\n")
+	case what == "secret-id":
+		id, accessor := rand.Text(), rand.Text()
+		r.secretIDs[id] = accessor
+		answer(w, http.StatusOK, map[string]any{"data": map[string]any{"secret_id": id, "secret_id_accessor": accessor, "secret_id_ttl": 0}})
+	case what == "secret-id-accessor/destroy":
+		n := len(r.secretIDs)
+		if maps.DeleteFunc(r.secretIDs, func(_, a string) bool { return a == accessor }); len(r.secretIDs) == n {
+			answer(w, http.StatusInternalServerError, nil, "1 error occurred:\n\t* failed to find accessor entry for secret_id_accessor: \""+accessor+"\"\n\n")
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		answer(w, http.StatusNotFound, nil, "unsupported path")
+	}
+}
+
+// Accessors lists the secret ids that a role has, by their accessors.
+func (f *Fake) Accessors(role string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Values(f.roles[role].secretIDs))
+}
+
+// Entries lists the paths of what the KV engine has.
+func (f *Fake) Entries() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.secrets))
+}
+
+// Alter changes a field of what the KV engine has under a path, as somebody with the right to write there would.
+func (f *Fake) Alter(path, field string, change func(string) string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := f.secrets[path].versions
+	v[len(v)-1].data[field] = change(v[len(v)-1].data[field].(string))
 }
 
 // kv serves the engine. The caller holds the mutex.
@@ -241,6 +326,11 @@ func (f *Fake) kv(w http.ResponseWriter, r *http.Request, path string, p Policy,
 		answer(w, http.StatusForbidden, nil, "1 error occurred:\n\t* permission denied\n\n")
 	case isMeta && list:
 		f.list(w, metaName)
+	case isMeta && r.Method == http.MethodGet && f.secrets[metaName] == nil:
+		answer(w, http.StatusNotFound, nil)
+	case isMeta && r.Method == http.MethodGet:
+		vs := f.secrets[metaName].versions
+		answer(w, http.StatusOK, map[string]any{"data": map[string]any{"current_version": len(vs), "created_time": vs[0].made, "updated_time": vs[len(vs)-1].made}})
 	case isMeta && r.Method == http.MethodDelete:
 		delete(f.secrets, metaName)
 		w.WriteHeader(http.StatusNoContent)

@@ -188,6 +188,7 @@ func Suite(t *testing.T, b Backend) {
 		{"operations", operations}, {"paths", paths}, {"large", large}, {"absent", absent}, {"unwrap once", unwrapOnce}, {"unwrap cut", unwrapCut}, {"rights", rights},
 		{"tokens revoked", tokensRevoked}, {"token expires", tokenExpires}, {"token renewed", tokenRenewed}, {"secret id revoked", secretIDRevoked}, {"seal", seal},
 		{"trust", trust}, {"connection cut", cut}, {"together", together}, {"wrong mount", wrongMount},
+		{"rotation", rotation},
 	}
 	for i, c := range cases {
 		for _, http2 := range []bool{false, true} {
@@ -248,6 +249,11 @@ func operations(f *fixture) {
 	}
 	_, err = c.Put(ctx, "rack/x", fields("x"), 0)
 	f.ok(err)
+	if at, err := c.Updated(ctx, "rack/x"); err != nil || time.Since(at).Abs() > time.Hour {
+		f.Errorf("got %v, %v", at, err)
+	}
+	_, err = c.Updated(ctx, "rack/none")
+	f.want(err, fault.NotFound, "when an absent one was written")
 	for below, want := range map[string]string{"": "machine/a/power machine/b rack/x", "machine": "machine/a/power machine/b", "machine/a": "machine/a/power", "none": "", "mach": ""} {
 		if got := f.list(c, below); got != want {
 			f.Errorf("below %q: got %s, want %s", below, got, want)
@@ -586,6 +592,39 @@ func together(f *fixture) {
 	if n := f.site.Count("approle/login"); n != 1 {
 		f.Errorf("got %d logins, want 1", n)
 	}
+}
+
+// rotation has a role make itself another secret id, and destroy the old one.
+func rotation(f *fixture) {
+	c, ctx := f.client(SitePolicy("secret", f.prefix).With(RotatePolicy(f.prefix)), time.Hour, time.Hour), f.Context()
+	if f.id.Role != f.prefix {
+		f.Errorf("got role %q of the wrapping token, want %q", f.id.Role, f.prefix)
+	}
+	f.ok(c.Check(ctx))
+	next, err := c.NewSecretID(ctx, f.prefix)
+	f.ok(err)
+	f.secrets = append(f.secrets, next.Value.RevealString())
+	if next.Accessor == "" || next.Value.Equal(f.id.Value) {
+		f.Fatalf("got accessor %q", next.Accessor)
+	}
+	newer, err := f.server.NewClient(vault.Role{ID: f.roleID, SecretID: next.Value, Mount: "secret", Prefix: f.prefix})
+	f.ok(err)
+	f.ok(newer.Prove(ctx))
+	for range 2 { // a command that was cut short does it again
+		f.ok(newer.DestroySecretID(ctx, f.prefix, f.id.Accessor))
+	}
+	f.ok(c.Check(ctx)) // its token lives
+	f.ok(c.Logout(ctx))
+	err = c.Check(ctx)
+	f.want(err, fault.Forbidden, "the destroyed secret id")
+	if !errors.Is(err, vault.ErrLogin) {
+		f.Errorf("got %v, want ErrLogin", err)
+	}
+	f.ok(newer.Check(ctx))
+	poor := f.client(SitePolicy("secret", f.prefix), time.Hour, time.Hour)
+	_, err = poor.NewSecretID(ctx, f.prefix)
+	f.want(err, fault.Forbidden, "without the right")
+	f.want(poor.DestroySecretID(ctx, f.prefix, f.id.Accessor), fault.Forbidden, "without the right")
 }
 
 func wrongMount(f *fixture) {

@@ -1,0 +1,319 @@
+package vault_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/secret/secrettest"
+	"github.com/metalward/metalward/internal/vault"
+	"github.com/metalward/metalward/internal/vault/vaulttest"
+)
+
+// keeper makes a Keeper over a fake Vault; both have the same clock.
+func keeper(t *testing.T) (*vault.Keeper, *vaulttest.Fake, *vaulttest.Site, *clock) {
+	t.Helper()
+	s, f, c, _, clk := site(t, 24*time.Hour, 24*time.Hour)
+	return keeperOf(t, c, clk, 1), f, s, clk
+}
+
+func keeperOf(t *testing.T, c *vault.Client, clk *clock, key byte) *vault.Keeper {
+	t.Helper()
+	k, err := vault.NewKeeper(vault.KeeperConfig{Client: c, Site: "site1", Key: bytes.Repeat([]byte{key}, 32), Now: clk.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// TestKeeperConformance runs the suite of back ends; the stranger uses the same folder of the same Vault, and has another key.
+func TestKeeperConformance(t *testing.T) {
+	_, _, c, _, clk := site(t, 24*time.Hour, 24*time.Hour)
+	secrettest.Suite(t, keeperOf(t, c, clk, 1), keeperOf(t, c, clk, 2))
+}
+
+func down(w http.ResponseWriter, _ *http.Request) bool {
+	w.WriteHeader(http.StatusBadGateway)
+	return true
+}
+
+// TestOutage follows a Keeper through an outage by the clock: what was read serves until Bridge is over, writes are refused, few
+// requests are made, and all is well again without anybody's doing.
+func TestOutage(t *testing.T) {
+	k, _, s, clk := keeper(t)
+	ctx := t.Context()
+	sealed, err := k.Seal(ctx, "a", secret.FromString("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cold, err := k.Seal(ctx, "cold", secret.FromString("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		later    time.Duration
+		down     bool
+		ok       bool // a reads
+		state    vault.KeeperState
+		mostAsks int
+	}{
+		{0, false, true, vault.KeeperOK, 0},
+		{vault.Fresh, false, true, vault.KeeperOK, 1},
+		{time.Second, true, true, vault.KeeperOK, 0}, // nobody has noticed
+		{vault.Fresh, true, true, vault.KeeperAway, 3},
+		{time.Second, true, true, vault.KeeperAway, 0},
+		{5 * time.Second, true, true, vault.KeeperAway, 3},
+		{10 * time.Minute, true, true, vault.KeeperAway, 3},
+		{vault.Bridge - 12*time.Minute, true, true, vault.KeeperAway, 3},
+		{2 * time.Minute, true, false, vault.KeeperAway, 3},
+		{time.Second, false, false, vault.KeeperAway, 0}, // not before somebody may ask
+		{5 * time.Second, false, true, vault.KeeperOK, 1},
+		{0, false, true, vault.KeeperOK, 0},
+	} {
+		clk.add(step.later)
+		if s.Spoil(nil); step.down {
+			s.Spoil(down)
+		}
+		n := s.Count("")
+		got, err := k.Open(ctx, "a", sealed)
+		if (err == nil) != step.ok || err == nil && got.RevealString() != "v" || err != nil && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("step %d: got %v, want it read: %v", i, err, step.ok)
+		}
+		if err != nil && !strings.Contains(fault.Message(err), "Settings > Security") {
+			t.Errorf("step %d: %q does not say what to do", i, fault.Message(err))
+		}
+		if asks := s.Count("") - n; asks > step.mostAsks {
+			t.Errorf("step %d: got %d requests, want at most %d", i, asks, step.mostAsks)
+		}
+		if st := k.Status(); st.State != step.state {
+			t.Errorf("step %d: got state %s, want %s", i, st.State, step.state)
+		}
+	}
+	s.Spoil(down)
+	clk.add(vault.Fresh)
+	if err := k.Check(ctx); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("check: got %v", err)
+	}
+	began := k.Status().Since
+	n := s.Count("")
+	for range 50 {
+		if _, err := k.Seal(ctx, "b", secret.FromString("v")); !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.Message(err), "nothing was changed") {
+			t.Errorf("a write: got %v", err)
+		}
+	}
+	if s.Count("") != n {
+		t.Errorf("got %d requests while it was known to be away", s.Count("")-n)
+	}
+	clk.add(4 * time.Minute)
+	_ = k.Check(ctx) // away still
+	if st := k.Status(); st.State != vault.KeeperAway || !st.Since.Equal(began) || st.Message == "" || !st.Asked.After(began) {
+		t.Errorf("got %+v, want away since %v", st, began)
+	}
+	s.Spoil(nil)
+	if err := k.Check(ctx); err != nil || k.Status().State != vault.KeeperOK {
+		t.Errorf("got %v, %+v", err, k.Status())
+	}
+	if _, err := k.Open(ctx, "cold", cold); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOutageByTheCaller has a caller who hangs up say nothing about Vault.
+func TestOutageByTheCaller(t *testing.T) {
+	k, _, _, _ := keeper(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := k.Seal(gone, "a", secret.FromString("v")); err == nil {
+		t.Error("sealed for nobody")
+	}
+	if _, err := k.Seal(t.Context(), "a", secret.FromString("v")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWithdrawn has what Vault takes back leave memory at once: an outage is bridged, a refusal is not.
+func TestWithdrawn(t *testing.T) {
+	_, f, c, _, clk := site(t, 24*time.Hour, 24*time.Hour)
+	k := keeperOf(t, c, clk, 1)
+	sealed, err := k.Seal(t.Context(), "a", secret.FromString("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range f.Accessors("r") {
+		f.RevokeSecretID(t, "r", a)
+	}
+	f.RevokeTokens(t)
+	if _, err := k.Open(t.Context(), "a", sealed); err != nil {
+		t.Errorf("while it is fresh: got %v", err)
+	}
+	clk.add(vault.Fresh)
+	for range 2 {
+		if _, err := k.Open(t.Context(), "a", sealed); !errors.Is(err, vault.ErrLogin) {
+			t.Errorf("got %v, want ErrLogin", err)
+		}
+	}
+	if st := k.Status(); st.State != vault.KeeperRefused || st.Cached != 0 {
+		t.Errorf("got %+v", st)
+	}
+}
+
+// TestAltered changes what Vault has: another value, that of another secret, none.
+func TestAltered(t *testing.T) {
+	k, f, _, clk := keeper(t)
+	ctx := t.Context()
+	seal := func(v string) ([]byte, string) {
+		t.Helper()
+		sealed, err := k.Seal(ctx, "a", secret.FromString(v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, ok := vault.ID(sealed)
+		if !ok {
+			t.Fatal("what was sealed is no pointer")
+		}
+		return sealed, "p/site1/" + id
+	}
+	one, path := seal("one")
+	_, other := seal("two")
+	var taken string
+	f.Alter(other, "value", func(s string) string { taken = s; return s })
+	for what, change := range map[string]func(string) string{
+		"another value": func(string) string { return base64.StdEncoding.EncodeToString([]byte("evil")) }, "another's value": func(string) string { return taken },
+		"no base64": func(string) string { return "!" }, "nothing": func(string) string { return "" },
+	} {
+		var was string
+		f.Alter(path, "value", func(s string) string { was = s; return change(s) })
+		clk.add(vault.Bridge)
+		if got, err := k.Open(ctx, "a", one); err == nil || strings.Contains(err.Error(), "evil") {
+			t.Errorf("%s: got %d bytes, %v", what, len(got.Reveal()), err)
+		}
+		f.Alter(path, "value", func(string) string { return was })
+	}
+	if _, err := k.Open(ctx, "a", one); err != nil {
+		t.Errorf("as it was: got %v", err)
+	}
+	if err := k.Forget(ctx, one); err != nil {
+		t.Error(err)
+	}
+	clk.add(vault.Bridge)
+	if _, err := k.Open(ctx, "a", one); !fault.Is(err, fault.NotFound) {
+		t.Errorf("gone: got %v", err)
+	}
+}
+
+// TestPutCut has a write whose answer is lost count if it arrived, and not if it did not.
+func TestPutCut(t *testing.T) {
+	k, f, s, clk := keeper(t)
+	if err := k.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.CutAfter(f, "/data/", 1)
+	sealed, err := k.Seal(t.Context(), "a", secret.FromString("v"))
+	if err != nil {
+		t.Fatalf("it had arrived: got %v", err)
+	}
+	clk.add(vault.Bridge)
+	if got, err := k.Open(t.Context(), "a", sealed); err != nil || got.RevealString() != "v" || len(f.Entries()) != 1 {
+		t.Errorf("got %v, entries %v", err, f.Entries())
+	}
+	s.Spoil(func(w http.ResponseWriter, r *http.Request) bool { return r.Method == http.MethodPost && down(w, r) })
+	if _, err := k.Seal(t.Context(), "a", secret.FromString("v")); !fault.Is(err, fault.Unavailable) || len(f.Entries()) != 1 {
+		t.Errorf("it never arrived: got %v, entries %v", err, f.Entries())
+	}
+}
+
+// TestCollect removes what nothing refers to and is old enough, and that alone.
+func TestCollect(t *testing.T) {
+	k, f, s, clk := keeper(t)
+	ctx := t.Context()
+	var ids []string
+	for i := range 4 {
+		sealed, err := k.Seal(ctx, "a", secret.FromString(fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := vault.ID(sealed)
+		ids = append(ids, id)
+		if i == 2 {
+			clk.add(vault.Grace)
+		}
+	}
+	staged := ""
+	used := func() (map[string]bool, error) { // somebody seals after the list was made
+		sealed, err := k.Seal(ctx, "a", secret.FromString("staged"))
+		staged, _ = vault.ID(sealed)
+		return map[string]bool{ids[0]: true}, err
+	}
+	if _, err := k.Collect(ctx, func() (map[string]bool, error) { return nil, errors.New("no database") }); err == nil || len(f.Entries()) != 4 {
+		t.Errorf("without a list: got %v, entries %v", err, f.Entries())
+	}
+	n, err := k.Collect(ctx, used)
+	want := []string{"p/site1/" + ids[0], "p/site1/" + ids[3], "p/site1/" + staged}
+	slices.Sort(want)
+	if err != nil || n != 2 || !slices.Equal(f.Entries(), want) {
+		t.Errorf("got %d, %v; %v are left, want %v", n, err, f.Entries(), want)
+	}
+	if s.Count("/data/p/site1/"+ids[1])+s.Count("/data/p/site1/"+ids[2]) != 2 {
+		t.Error("a secret was read to find out its age")
+	}
+	s.Spoil(down)
+	if n, err := k.Collect(ctx, used); n != 0 || !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %d, %v while Vault is away", n, err)
+	}
+}
+
+// TestWarm has secrets in memory that nobody read lately, so that an outage does not find them missing.
+func TestWarm(t *testing.T) {
+	k, _, s, clk := keeper(t)
+	ctx := t.Context()
+	sealed, err := k.Seal(ctx, "a", secret.FromString("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := s.Count("/data/")
+	for range int(2 * vault.Bridge / time.Minute) {
+		clk.add(time.Minute)
+		if err := k.Warm(ctx, "a", sealed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Count("/data/") - asked; n < 3 || n > 4 {
+		t.Errorf("got %d reads in an hour, want 4", n)
+	}
+	s.Spoil(down)
+	clk.add(vault.Bridge / 3)
+	if _, err := k.Open(ctx, "a", sealed); err != nil {
+		t.Error(err)
+	}
+	if err := k.Warm(ctx, "b", []byte{1, 2, 3}); err != nil {
+		t.Errorf("what is not in Vault: got %v", err)
+	}
+}
+
+// TestPointerShowsNothing looks through pointers and addresses; the cache's own test looks inside of that.
+func TestPointerShowsNothing(t *testing.T) {
+	k, f, s, _ := keeper(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			sealed, err := k.Seal(t.Context(), "a", secret.FromString("canary-11"))
+			if err != nil || bytes.Contains(sealed, []byte("canary")) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(f.Entries()) != 4 || s.Count("canary") != 0 {
+		t.Errorf("got %v, and %d addresses with the secret", f.Entries(), s.Count("canary"))
+	}
+}
