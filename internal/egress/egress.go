@@ -8,6 +8,7 @@ package egress
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +39,9 @@ type Config struct {
 	Allowed []netip.Prefix
 	// Roots are the authorities of servers' certificates; nil means the host's.
 	Roots *tls.Config
+	// Saw, if set, is shown the certificate of each server that a client of this connects to by TLS: one that was verified, or one
+	// that was refused because it has ended.
+	Saw func(server string, leaf *x509.Certificate)
 }
 
 // never are the networks that nothing on the other side of a request has: this host, this link, and what clouds
@@ -105,7 +109,7 @@ func (c Config) Client() *http.Client {
 	}
 	return &http.Client{
 		Timeout: Timeout,
-		Transport: bounded{&http.Transport{DialContext: c.Dial, TLSClientConfig: conf, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
+		Transport: bounded{c.Saw, &http.Transport{DialContext: c.Dial, TLSClientConfig: conf, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2,
 			IdleConnTimeout: time.Minute, ResponseHeaderTimeout: Timeout, MaxResponseHeaderBytes: maxHeader}},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
@@ -117,7 +121,10 @@ func (c Config) Client() *http.Client {
 }
 
 // bounded refuses what is not HTTPS, redirects included, and bodies that are too large.
-type bounded struct{ next http.RoundTripper }
+type bounded struct {
+	saw  func(server string, leaf *x509.Certificate)
+	next http.RoundTripper
+}
 
 // RoundTrip sends a request.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -129,7 +136,13 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := b.next.RoundTrip(r)
 	if err != nil {
+		if ended := Ended(err); ended != nil && b.saw != nil {
+			b.saw(r.URL.Hostname(), ended)
+		}
 		return nil, err
+	}
+	if b.saw != nil && resp.TLS != nil {
+		b.saw(r.URL.Hostname(), resp.TLS.PeerCertificates[0])
 	}
 	resp.Body = &limited{resp.Body, MaxBody}
 	return resp, nil
@@ -151,6 +164,16 @@ func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.ReadCloser.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)
 	return n, err
+}
+
+// Ended is the certificate for which a connection failed because it has ended; nil if it failed for another reason.
+func Ended(err error) *x509.Certificate {
+	var refused *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &refused) || !errors.As(refused.Err, &invalid) || invalid.Reason != x509.Expired || len(refused.UnverifiedCertificates) == 0 {
+		return nil
+	}
+	return refused.UnverifiedCertificates[0]
 }
 
 // Message says in words why a request failed: for the test button, without what an attacker could map a network by.

@@ -200,9 +200,12 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		}
 	}
 	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return openRoot(r.dir) }})
-	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: out.Client(), Dial: out.Dial, Roots: out.Roots, BaseURL: r.BaseURL})
+	seen := certs.NewSeen(o.Now) // for Vault: seen.Connection("the Vault server") is a tls.Config's VerifyConnection
+	watched := out
+	watched.Saw = func(server string, leaf *x509.Certificate) { seen.Saw("identity provider "+server, leaf) }
+	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: watched.Client(), Dial: out.Dial, Roots: out.Roots, Saw: watched.Saw, BaseURL: r.BaseURL})
 	idn = identity.New(identity.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Passwords: passwords.Checker{Breached: cfg.BreachedPasswords}, Origin: r.BaseURL, Providers: r.Providers})
-	rights = rbac.New(rbac.Config{Gate: r.Gate, Region: r.ID, Providers: r.Providers, Client: out.Client(), Now: o.Now, Log: o.Log})
+	rights = rbac.New(rbac.Config{Gate: r.Gate, Region: r.ID, Providers: r.Providers, Client: watched.Client(), Now: o.Now, Log: o.Log})
 	r.RBAC = rights
 	r.Providers.SetDescriber(metal.ProviderRBAC, rights.Describe)
 	idn.SetRights(rights)
@@ -216,7 +219,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
 	cert := &web.Certificate{CA: here.Web, Now: o.Now}
-	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes); err != nil || o.Offline {
+	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes, seen); err != nil || o.Offline {
 		return r, err
 	}
 	cert.Given, cert.Challenge = r.Certs.Given, r.Certs.ACMECertificate
@@ -266,12 +269,12 @@ func securityLog(cfg *config.Region, o Options) (*seclog.Log, error) {
 }
 
 // certificates opens the service of certificates. A command on the host has no server's certificate of its own.
-func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, keys *secret.Safe, own *web.Certificate, tell certs.Teller) (*certs.Service, error) {
+func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, keys *secret.Safe, own *web.Certificate, tell certs.Teller, seen *certs.Seen) (*certs.Service, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read this host's authorities: %w", err)
 	}
-	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Database: r.reader.ServerCertificate, Tell: tell,
+	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Database: r.reader.ServerCertificate, Tell: tell, Seen: seen,
 		Region: r.ID, Client: r.Outgoing, Explain: egress.Message,
 		Authorities: map[string]*x509.Certificate{"site": here.Web.Cert, "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
 	at := filepath.Join(cfg.StateDir, "url") // tells commands on the host how the region is reached

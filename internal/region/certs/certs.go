@@ -31,6 +31,7 @@ type Service struct {
 	given    atomic.Pointer[given]   // nil: the site's own
 	acme     atomic.Pointer[account] // nil: without ACME
 	progress atomic.Pointer[Progress]
+	told     map[string]bool // what Remind looked at last, by ident
 }
 
 // given is a certificate that somebody brought, and the sealed form that it was read from.
@@ -56,7 +57,9 @@ type Config struct {
 	Authorities map[string]*x509.Certificate
 	// Database is the certificate that the database's server shows; nil without TLS.
 	Database func() *x509.Certificate
-	Tell     Teller
+	// Seen has what other servers showed; nil in a command.
+	Seen *Seen
+	Tell Teller
 	// Region is this one's id. Client reaches ACME directories, by the way out; nil in a command. Explain says in words,
 	// safe to show, why a request failed.
 	Region  string
@@ -131,7 +134,7 @@ func (s *Service) Enable(ctx context.Context, parts ...Part) (st Status, err err
 	}
 	s.acme.Store(nil)
 	s.given.Store(&given{sealed, b, b.TLS()})
-	return s.status(), nil
+	return s.status(ctx), nil
 }
 
 // Disable goes back to a certificate of the site's own authority, and ends ACME. TLS itself stays on. Kinds: Conflict when
@@ -313,11 +316,11 @@ func (s *Service) Status(ctx context.Context) (st Status, err error) {
 		return st, err
 	}
 	err = s.Load(ctx)
-	return s.status(), err
+	return s.status(ctx), err
 }
 
-func (s *Service) status() (st Status) {
-	st.Host, st.Known, st.ACME = s.Host, s.known(), s.acmeStatus()
+func (s *Service) status(ctx context.Context) (st Status) {
+	st.Host, st.Known, st.ACME = s.Host, s.known(ctx), s.acmeStatus()
 	st.Challenges = []string{HTTP01, TLSALPN01, DNS01}
 	if a := s.Authorities["site"]; a != nil {
 		st.Authority = pki.Fingerprint(a.Raw)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -48,6 +49,8 @@ type Client struct {
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	now   func() time.Time
 	slots chan struct{}
+	// Saw, if set, is shown each server's certificate, as egress.Config's.
+	Saw func(server string, leaf *x509.Certificate)
 
 	mu   sync.Mutex
 	down map[string]time.Time // when a server did not answer, guarded by mu; bounded by the servers that are configured
@@ -287,7 +290,15 @@ func (c *Client) askServer(ctx context.Context, d Config, server string, fn func
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	secured := tls.Client(raw, &tls.Config{ServerName: host, RootCAs: d.Roots, MinVersion: tls.VersionTLS12})
-	if err := secured.HandshakeContext(ctx); err != nil {
+	err = secured.HandshakeContext(ctx)
+	leaf := egress.Ended(err)
+	if err == nil {
+		leaf = secured.ConnectionState().PeerCertificates[0]
+	}
+	if c.Saw != nil && leaf != nil {
+		c.Saw(host, leaf)
+	}
+	if err != nil {
 		return &problem{server + ": " + tlsMessage(err), err}
 	}
 	conn := ldap.NewConn(&limited{Conn: secured, left: maxBytes}, true)

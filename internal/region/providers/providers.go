@@ -12,6 +12,7 @@ package providers
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"slices"
@@ -46,7 +47,7 @@ type Service struct {
 	agents map[int64]agentClient // of providers that are asked as an agent, by id; guarded by mu
 }
 
-// Config is what the service is made of. All fields are required, Roots aside.
+// Config is what the service is made of. All fields are required, Roots and Saw aside.
 type Config struct {
 	Gate *gate.Gate
 	Now  func() time.Time
@@ -57,6 +58,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Roots are the authorities of providers' certificates; nil: the host's.
 	Roots *tls.Config
+	// Saw is shown the certificates of directories.
+	Saw func(server string, leaf *x509.Certificate)
 	// BaseURL is where browsers reach the pages, "https://host:port".
 	BaseURL string
 }
@@ -65,6 +68,7 @@ type Config struct {
 func New(c Config) *Service {
 	s := &Service{Config: c, wrong: throttle.New(throttle.Tokens), begun: throttle.New(begins), bakery: macaroons.New(c.Keys, c.Now, c.Client), describers: map[metal.ProviderKind]Describer{}, directories: directory.New(c.Dial, c.Now), begins: throttle.New(DeviceBegins), polls: polls{next: map[string]poll{}},
 		known: map[int64]*known{}, agents: map[int64]agentClient{}}
+	s.directories.Saw = c.Saw
 	s.SetDescriber(metal.ProviderCandid, s.describeCandid)
 	return s
 }
