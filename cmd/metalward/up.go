@@ -40,6 +40,7 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.BoolVar(&c.ProxyProtocol, "proxy-protocol", false, "the trusted proxies say who the client is by the PROXY protocol, all of them")
 	egressFlags(fs, c)
+	observationFlags(fs, &c.Observation)
 	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
 }
 
@@ -47,6 +48,11 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 func egressFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.Var((*list)(&c.EgressAllow), "egress-allow", "network of this host or link that webhooks and identity providers may be in; may be repeated")
 	fs.StringVar(&c.EgressCA, "egress-ca", "", "PEM file of authorities that such servers' certificates may be of, besides those that this host trusts")
+}
+
+func observationFlags(fs *flag.FlagSet, c *config.Observation) {
+	fs.StringVar(&c.Metrics, "listen-metrics", "", "address of this host's loopback that metrics are served at, such as 127.0.0.1:9240 (default none)")
+	fs.StringVar(&c.MetricsToken, "metrics-token-file", "", "file of mode 0600 with the token that whoever asks for metrics must have; a region then serves them on HTTPS, too")
 }
 
 func rackFlags(fs *flag.FlagSet, c *config.Rack) {
@@ -189,6 +195,7 @@ func runRack(ctx context.Context, args []string) error {
 	fs.StringVar(&kc.StateDir, "state-dir", filepath.Join(defaultStateDir(), "rack"), "folder for the rack's key, leases and image cache")
 	fs.IntVar(&kc.Metadata, "metadata-port", 0, "HTTPS port for machines (default 5246)")
 	rackFlags(fs, &kc)
+	observationFlags(fs, &kc.Observation)
 	debug := fs.Bool("debug", false, "log for developers")
 	if err := fs.Parse(args); err != nil {
 		return err

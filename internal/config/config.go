@@ -60,6 +60,16 @@ type Region struct {
 	EgressCA string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
+	Observation
+}
+
+// Observation says who may see a controller's metrics.
+type Observation struct {
+	// Metrics is an address of this host's loopback that metrics are served at. Default: none.
+	Metrics string
+	// MetricsToken is the path of a file with the token that whoever asks for metrics must have. With it a region serves them on HTTPS
+	// as well. Default: none.
+	MetricsToken string
 }
 
 // DatabaseFile is the file in a state folder that holds the URL of the database, password included.
@@ -144,6 +154,7 @@ type Rack struct {
 	BootHTTP, Metadata int
 	// ImageCacheBytes bounds the image cache. Default 20 GiB.
 	ImageCacheBytes int64
+	Observation
 }
 
 // Check completes the defaults and says what is wrong. Kinds: Invalid.

@@ -39,6 +39,8 @@ var Settings = []Setting{
 	{Name: "tls_cert_expiration_notification_enabled", Default: true, Doc: "Tell administrators of certificates that end."},
 	{Name: "tls_cert_expiration_notification_interval", Default: 30, Min: 1, Max: 90, Doc: "Days before a certificate ends from which they are told."},
 	{Name: "metalward_tls_cert_reminders", Default: false, Doc: "Tell those again who dismissed it, when 14, 7, 3 days and one are left."},
+	{Name: "metalward_hsts_max_age", Default: 31536000, Min: 0, Max: 63072000, Doc: "Seconds for which browsers that were here ask by HTTPS only; 0 has them forget it."},
+	{Name: "metalward_hsts_include_subdomains", Default: false, Doc: "Have them do so for all names below this one, too."},
 	{Name: "metalward_max_candidates", Default: 256, Min: 1, Max: 100000, Doc: "How many New machines may wait to be accepted; more are refused."},
 }
 

@@ -177,6 +177,9 @@ func (r *Rack) Run(ctx context.Context) error {
 			run("DHCP", func() error { return r.dhcp.Run(ctx) })
 		}
 	}
+	if err := r.serveObservation(ctx, run); err != nil {
+		return err
+	}
 	wg.Go(func() { r.connectLoop(ctx) })
 	wg.Go(func() { r.reportLoop(ctx) })
 	wg.Go(func() { r.certLoop(ctx) })

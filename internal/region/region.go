@@ -48,6 +48,7 @@ import (
 	"github.com/metalward/metalward/internal/region/ui"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/telemetry"
 )
 
 // Region is a region controller. Its services are exported for the composition roots around it: the command
@@ -71,7 +72,8 @@ type Region struct {
 	Providers   *providers.Service
 	RBAC        *rbac.Service
 	API         *api.API
-	Outgoing    *http.Client // the way out: past this host and the networks that machines boot in
+	Health      *telemetry.Health // of what this region depends on; nil in a command on the host
+	Outgoing    *http.Client      // the way out: past this host and the networks that machines boot in
 
 	reader *store.Reader
 	writer *store.Writer
@@ -79,6 +81,7 @@ type Region struct {
 	rpc    *rackrpc.Server
 	log    *slog.Logger
 	watch  *seclog.Log
+	seen   observation
 
 	https, plain, rpcListener net.Listener
 
@@ -224,13 +227,16 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	cert.Given, cert.Challenge = r.Certs.Given, r.Certs.ACMECertificate
 	cert.Names, cert.IPs = hostNames(cfg.PublicHost)
+	if err := r.observe(cfg.Observation, o.Version, o.Now); err != nil {
+		return nil, err
+	}
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err
@@ -241,7 +247,10 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		return nil, err
 	}
 	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(), Challenge: r.Certs.ACMEAnswer,
-		Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
+		Requests: r.seen.answered, Ready: r.ready, HSTS: r.Certs.HSTS, Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
+	if !r.seen.token.Empty() {
+		r.server.Metrics = r.seen.metrics.Handler(r.seen.token)
+	}
 	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Own(false) }, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
@@ -408,7 +417,7 @@ func (r *Region) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	errs := make(chan error, 4)
+	errs := make(chan error, 8)
 	background := func(fn func(context.Context)) { wg.Go(func() { fn(ctx) }) }
 	serve := func(name string, fn func() error) {
 		wg.Go(func() {
@@ -443,6 +452,7 @@ func (r *Region) Run(ctx context.Context) error {
 	if r.plain != nil {
 		serve("plain HTTP", func() error { return web.Serve(ctx, r.plain, r.server.Plain(full), nil, r.log) })
 	}
+	r.runObservation(ctx, serve)
 	<-ctx.Done()
 	wg.Wait()
 	stopSeal()
@@ -475,7 +485,7 @@ func (r *Region) VerifyTrail(ctx context.Context) (int64, error) {
 
 // Close closes listeners and the database.
 func (r *Region) Close() {
-	for _, l := range []net.Listener{r.https, r.plain, r.rpcListener} {
+	for _, l := range []net.Listener{r.https, r.plain, r.rpcListener, r.seen.listener} {
 		if l != nil {
 			_ = l.Close()
 		}

@@ -32,6 +32,7 @@ import (
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/web"
+	"github.com/metalward/metalward/internal/telemetry"
 )
 
 // Config is what the API is made of.
@@ -41,6 +42,7 @@ type Config struct {
 	Access      *access.Service
 	Notify      *notify.Service
 	Certs       *certs.Service
+	Health      *telemetry.Health
 	Providers   *providers.Service
 	Machines    *machines.Service
 	Networks    *networks.Service

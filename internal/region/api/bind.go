@@ -27,6 +27,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindNotifications())
 	maps.Copy(all, a.bindProviders())
 	maps.Copy(all, a.bindTLS())
+	all["health.read"] = a.health
 	return all
 }
 

@@ -31,6 +31,7 @@ type Service struct {
 	given    atomic.Pointer[given]   // nil: the site's own
 	acme     atomic.Pointer[account] // nil: without ACME
 	progress atomic.Pointer[Progress]
+	hsts     atomic.Pointer[string]
 	told     map[string]bool // what Remind looked at last, by ident
 }
 
@@ -217,6 +218,9 @@ func (s *Service) load(ctx context.Context, mark []byte) ([]byte, error) {
 		}
 		if err == nil {
 			err = s.loadACME(v)
+		}
+		if err == nil {
+			err = s.loadHSTS(v)
 		}
 		return err
 	})

@@ -99,6 +99,20 @@ func (v *View) CountMachines(s metal.Status) (n int, err error) {
 	return n, err
 }
 
+// StatusCount is how many machines are in a status.
+type StatusCount struct {
+	Status metal.Status
+	Count  int
+}
+
+// CountByStatus counts the machines by status; statuses without any are left out.
+func (v *View) CountByStatus() ([]StatusCount, error) {
+	return all(v, func(scan func(...any) error) (c StatusCount, err error) {
+		err = scan(&c.Status, &c.Count)
+		return c, err
+	}, "SELECT status, COUNT(*) FROM machines GROUP BY status ORDER BY status")
+}
+
 // MachineQuery selects machines. Zero fields select all.
 type MachineQuery struct {
 	Filter    authz.MachineFilter

@@ -123,6 +123,14 @@ func openKeeping(dsn string) (*sql.DB, error) {
 	return sql.OpenDB(keeping{c}), nil
 }
 
+// Engine is the name of the database's engine: "sqlite" or "postgres".
+func (r *Reader) Engine() string {
+	if r.d == pgDialect {
+		return "postgres"
+	}
+	return "sqlite"
+}
+
 // Close closes the database.
 func (r *Reader) Close() error { return r.db.Close() }
 

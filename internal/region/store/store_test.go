@@ -497,9 +497,10 @@ func testMachines(d *db) {
 		read(d, func(v *store.View) (bool, error) { return v.HostnameTaken(m.Hostname, "") }),
 		!read(d, func(v *store.View) (bool, error) { return v.HostnameTaken(m.Hostname, m.SystemID) }),
 		read(d, func(v *store.View) (int, error) { return v.CountMachines(metal.Deployed) }) == 1,
+		slices.Contains(read(d, (*store.View).CountByStatus), store.StatusCount{Status: metal.Deployed, Count: 1}),
 	} {
 		if !x {
-			d.t.Error("HostnameTaken or CountMachines is wrong")
+			d.t.Error("HostnameTaken, CountMachines or CountByStatus is wrong")
 		}
 	}
 

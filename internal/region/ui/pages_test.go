@@ -421,7 +421,7 @@ func TestSettings(t *testing.T) {
 		e.want(w, 200, `name="`+s.Name+`"`)
 	}
 	fields := []string{"maas_name", "north", "kernel_opts", "", "node_timeout", "45", "session_length", "1209600", "metalward_session_idle", "3600", "metalward_rack_renewal_grace", "30",
-		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "tls_cert_expiration_notification_interval", "30", "enable_disk_erasing_on_release", "on"}
+		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "tls_cert_expiration_notification_interval", "30", "metalward_hsts_max_age", "300", "enable_disk_erasing_on_release", "on"}
 	e.goes(e.post("/settings", e.admin, fields...), "/settings?notice=saved")
 	e.want(e.get("/settings?notice=saved", e.admin), 200, `value="45"`, "north · 1.0-test", "Saved.")
 	fields[5] = "99999"

@@ -5,17 +5,24 @@ import (
 
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/telemetry"
 )
+
+type security struct {
+	certs.Status
+	Checks []telemetry.Check
+}
 
 func (q *request) securityAgain(cause error) error {
 	st, err := q.ui.Certs.Status(q.http.Context())
 	if err != nil {
 		return err
 	}
+	data := security{st, q.ui.Health.Checks(q.http.Context())}
 	if cause != nil {
-		return q.again(cause, "security", "Security", st)
+		return q.again(cause, "security", "Security", data)
 	}
-	return q.show("security", "Security", st)
+	return q.show("security", "Security", data)
 }
 
 // security is the page of the certificate that people see, and of all that the site depends on.

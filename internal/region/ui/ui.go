@@ -36,6 +36,7 @@ import (
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/web"
+	"github.com/metalward/metalward/internal/telemetry"
 )
 
 // Config is what the pages are made of. All fields but Changes are required.
@@ -45,6 +46,7 @@ type Config struct {
 	Access      *access.Service
 	Notify      *notify.Service
 	Certs       *certs.Service
+	Health      *telemetry.Health
 	Providers   *providers.Service
 	Machines    *machines.Service
 	Networks    *networks.Service

@@ -5,6 +5,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -29,6 +30,7 @@ import (
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/secret"
+	"github.com/metalward/metalward/internal/telemetry"
 	"github.com/metalward/metalward/internal/wire"
 )
 
@@ -125,6 +127,12 @@ type Server struct {
 	CA          []byte       // PEM, offered to those who verify its fingerprint
 	// Challenge is what an ACME directory is told that asks for a token; empty for one that it does not ask for.
 	Challenge func(ctx context.Context, token string) string
+	// Requests is told of each request that was answered; Metrics, if not nil, serves those over the network; Ready says why this
+	// region cannot serve, for proxies to send people elsewhere. HSTS is the header Strict-Transport-Security.
+	Requests func(class string, code int, took time.Duration)
+	Metrics  http.Handler
+	Ready    func(context.Context) error
+	HSTS     func() string
 	// Trusted are the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
 	Trusted []netip.Prefix
 	BaseURL string // "https://host:port"
@@ -156,11 +164,63 @@ func (s *Server) Handler() http.Handler {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(s.CA)
 	})
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.Ready(r.Context()); err != nil {
+			plain(w, http.StatusServiceUnavailable, fault.Message(err))
+			return
+		}
+		plain(w, http.StatusOK, "ok")
+	})
+	if s.Metrics != nil {
+		mux.Handle(telemetry.Path, s.Metrics)
+	} else {
+		mux.HandleFunc(telemetry.Path, http.NotFound)
+	}
 	mux.HandleFunc("GET "+acmePath+"{token}", func(w http.ResponseWriter, r *http.Request) { s.challenge(w, r, r.PathValue("token")) })
 	mux.Handle("/", s.UI)
 	return s.wrap(mux, true)
 }
+
+// class is the kind of a request, by which requests are counted. A stream of events is one that takes long by itself.
+func class(path string) string {
+	switch {
+	case strings.HasPrefix(path, "/MAAS/api/"):
+		return "api"
+	case strings.HasPrefix(path, "/MAAS/accounts/"):
+		return "accounts"
+	case path == wire.EnrolPath:
+		return "enrol"
+	case path == "/events":
+		return "events"
+	case path == "/health", path == telemetry.Path:
+		return "monitoring"
+	}
+	return "ui"
+}
+
+// counted keeps the status of an answer, and what kind of request it is counted as.
+type counted struct {
+	http.ResponseWriter
+	code int
+	kind string
+}
+
+func (c *counted) WriteHeader(code int) {
+	if c.code == 0 && code >= 200 { // else more of them follow
+		c.code = code
+	}
+	c.ResponseWriter.WriteHeader(code)
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	if c.code == 0 {
+		c.code = http.StatusOK
+	}
+	return c.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // challenge answers an ACME directory, on both ports: it asks the plain one, and a proxy may have sent it to the other.
 func (s *Server) challenge(w http.ResponseWriter, r *http.Request, token string) {
@@ -180,7 +240,21 @@ func plain(w http.ResponseWriter, status int, body string) {
 
 // wrap gives every request an id, an origin and the security headers, and survives a panic of its handler.
 func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		began, kind := time.Now(), "plain"
+		if secure {
+			kind = class(r.URL.Path)
+		}
+		w, inner := out.(*counted) // of the plain port, for a proxy
+		if !inner {
+			w = &counted{ResponseWriter: out}
+			defer func() {
+				if s.Requests != nil {
+					s.Requests(w.kind, cmp.Or(w.code, http.StatusOK), time.Since(began))
+				}
+			}()
+		}
+		w.kind = kind
 		id := metal.NewSystemID()
 		source := s.client(r)
 		h := w.Header()
@@ -189,7 +263,7 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		if secure {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
+			h.Set("Strict-Transport-Security", s.HSTS())
 		}
 		ctx := authz.WithOrigin(r.Context(), authz.Origin{Source: source, RequestID: id, TraceID: traceID(r), Method: metal.Printable(r.Method, 16),
 			Path: metal.Printable(loggable(r.URL.Path), 256), UserAgent: metal.Printable(r.UserAgent(), 256)})
