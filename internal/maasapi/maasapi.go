@@ -126,9 +126,10 @@ var HandlerInfo = withProviders(map[string]string{
 	"RackControllersHandler": "Manage rack controllers.", "RackControllerHandler": "Manage a rack controller.",
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
 	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
-	"TLSHandler":    "Manage the certificate that pages and API show.",
-	"HealthHandler": "Tell how what the region depends on stands.",
-	"TrailHandler":  "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
+	"SecretsHandler": "See how secrets are kept.",
+	"TLSHandler":     "Manage the certificate that pages and API show.",
+	"HealthHandler":  "Tell how what the region depends on stands.",
+	"TrailHandler":   "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
 })
 

@@ -51,7 +51,7 @@ var constraints = []Param{
 }
 
 // Operations is the table.
-var Operations = slices.Concat(coreOperations, accountOperations, userOperations, accessOperations, trailOperations, notificationOperations, providerOperations, tlsOperations, healthOperations)
+var Operations = slices.Concat(coreOperations, accountOperations, userOperations, accessOperations, trailOperations, notificationOperations, providerOperations, tlsOperations, secretsOperations, healthOperations)
 
 var coreOperations = []Operation{
 	{ID: "version.read", Handler: "VersionHandler", Method: "GET", Path: "/version/", Anonymous: true, Action: authz.PublicView,

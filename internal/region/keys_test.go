@@ -49,12 +49,12 @@ func holds(t *testing.T, r *Region, machine string) {
 // sealedUnder lists the keys that secrets are sealed with.
 func sealedUnder(t *testing.T, r *Region) map[uint32]bool {
 	t.Helper()
-	list, _, err := r.Secrets.List(authz.AsSystem(t.Context(), "test"))
-	if err != nil || len(list) < 5 {
-		t.Fatalf("got %d secrets, %v", len(list), err)
+	l, err := r.Secrets.List(authz.AsSystem(t.Context(), "test"), "", 1000)
+	if err != nil || len(l.Secrets) < 5 {
+		t.Fatalf("got %d secrets, %v", len(l.Secrets), err)
 	}
 	keys := map[uint32]bool{}
-	for _, k := range list {
+	for _, k := range l.Secrets {
 		keys[k.Key] = true
 	}
 	return keys
@@ -285,4 +285,3 @@ func TestNothingInClear(t *testing.T) {
 		t.Error(err)
 	}
 }
-

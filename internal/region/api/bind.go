@@ -28,6 +28,7 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindProviders())
 	maps.Copy(all, a.bindTLS())
 	all["health.read"] = a.health
+	maps.Copy(all, a.bindSecrets())
 	return all
 }
 

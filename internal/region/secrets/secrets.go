@@ -66,31 +66,46 @@ type Keys struct {
 	Root   string    // names what wraps the keyset
 }
 
-// List lists the secrets, without what they are. Kinds: Forbidden.
-func (s *Service) List(ctx context.Context) (list []Kept, keys Keys, err error) {
+// MaxList bounds a page of secrets.
+const MaxList = 1000
+
+// Listing is a page of the secrets.
+type Listing struct {
+	Secrets []Kept
+	More    bool // others follow the last
+	Keys    Keys
+}
+
+// List lists up to limit secrets, of at most MaxList, whose names follow one, without what they are. Kinds: Forbidden.
+func (s *Service) List(ctx context.Context, after string, limit int) (l Listing, err error) {
+	limit = min(max(1, limit), MaxList)
 	err = s.Gate.View(ctx, authz.SecretsView, func(v *gate.Viewing) error {
-		list = nil
+		l = Listing{}
 		all, err := v.Keysets()
 		if err != nil {
 			return err
 		}
 		if len(all) > 0 {
-			keys.Root = all[len(all)-1].Root
+			l.Keys.Root = all[len(all)-1].Root
 		}
-		return each(v.View, func(row store.SealedSecret) error {
+		rows, err := v.Secrets(secret.Ref(after), limit+1)
+		if l.More = len(rows) > limit; l.More {
+			rows = rows[:limit]
+		}
+		for _, row := range rows {
 			k := Kept{Name: string(row.Ref), Where: InDatabase, Made: row.Created, Set: row.Updated, Current: s.current(row)}
 			var remote bool
 			if k.Key, remote = secret.Where(row.Sealed); remote {
 				k.Where = InVault
 			}
-			list = append(list, k)
-			return nil
-		})
+			l.Secrets = append(l.Secrets, k)
+		}
+		return err
 	})
 	set := s.Keys.Keyring().Keyset()
-	keys.Newest, keys.Made = set.Newest()
-	keys.Old = len(set.Keys) - 1
-	return list, keys, err
+	l.Keys.Newest, l.Keys.Made = set.Newest()
+	l.Keys.Old = len(set.Keys) - 1
+	return l, err
 }
 
 // each calls fn with every secret, in the order of their names.

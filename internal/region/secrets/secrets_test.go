@@ -122,11 +122,11 @@ func (f *fixture) values() map[string]string {
 
 func (f *fixture) where() (database, elsewhere int) {
 	f.t.Helper()
-	list, _, err := f.List(f.ctx)
+	l, err := f.List(f.ctx, "", secrets.MaxList)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	for _, k := range list {
+	for _, k := range l.Secrets {
 		switch {
 		case k.Where == secrets.InVault:
 			elsewhere++
@@ -232,12 +232,20 @@ func TestResealLosesRaces(t *testing.T) {
 // TestListShowsNoSecret: to whom may see the configuration, and to nobody else.
 func TestListShowsNoSecret(t *testing.T) {
 	f := newFixture(t)
-	if _, _, err := f.List(f.User(t, "alice", false)); !fault.Is(err, fault.Forbidden) {
+	if _, err := f.List(f.User(t, "alice", false), "", 10); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("got %v for a user without rights", err)
 	}
-	list, _, err := f.List(f.Admin(t))
-	if err != nil || len(list) < 8 {
-		t.Fatalf("got %d secrets, %v", len(list), err)
+	var list []secrets.Kept
+	admin, after := f.Admin(t), ""
+	for more := true; more; {
+		l, err := f.List(admin, after, 3)
+		if err != nil || len(l.Secrets) == 0 || len(l.Secrets) > 3 || l.Secrets[0].Name <= after {
+			t.Fatalf("got %+v, %v", l, err)
+		}
+		list, more, after = append(list, l.Secrets...), l.More, l.Secrets[len(l.Secrets)-1].Name
+	}
+	if len(list) != len(f.values()) {
+		t.Errorf("got %d secrets, want %d", len(list), len(f.values()))
 	}
 	for _, k := range list {
 		if k.Made.IsZero() || k.Set.Before(k.Made) || k.Where != secrets.InDatabase || !k.Current {

@@ -118,7 +118,7 @@ func TestScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"machines": "/machines", "machine": "/machines/" + id, "new": "/machines/new", "images": "/images", "subnets": "/subnets",
-		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "user": "/users/alice", "settings": "/settings", "security": "/settings/security", "providers": "/providers?kind=ldap", "deploy": "/machines/" + id + "/release"} {
+		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "user": "/users/alice", "settings": "/settings", "security": "/settings/security", "secrets": "/settings/secrets", "providers": "/providers?kind=ldap", "deploy": "/machines/" + id + "/release"} {
 		if err := chromedp.Do(ctx, shot(name, base+path)); err != nil {
 			t.Fatal(err)
 		}

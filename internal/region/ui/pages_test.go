@@ -407,6 +407,8 @@ func TestUsers(t *testing.T) {
 func TestSecurity(t *testing.T) {
 	e := newEnv(t)
 	e.want(e.get("/settings/security", e.admin), 200, "authority of site", e.site.Web.Fingerprint(), "Check and show it")
+	e.want(e.get("/settings/secrets", e.admin), 200, "site/ca/site", "database", "As it should be", "!PRIVATE")
+	e.want(e.get("/settings/secrets", e.user), 403)
 	e.want(e.get("/settings/security", e.user), 403)
 	e.want(e.post("/settings/security/enable", e.admin, "key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")})), "cert", "my certificate"), 400, "damaged", "my certificate", "!c2VjcmV0")
 	e.want(e.post("/settings/security/enable", e.user, "key", "x"), 403)

@@ -157,6 +157,7 @@ var routes = []row{
 	{Method: http.MethodPost, Pattern: "/settings/webhook", Action: authz.SettingEdit, handle: (*request).setWebhook},
 	{Method: http.MethodPost, Pattern: "/settings/mail-login", Action: authz.SettingEdit, handle: (*request).setMailLogin},
 	{Method: http.MethodPost, Pattern: "/settings/notify-test", Action: authz.NotificationTest, handle: (*request).testNotify, reads: true},
+	{Method: http.MethodGet, Pattern: "/settings/secrets", Action: authz.SecretsView, handle: (*request).secrets},
 	{Method: http.MethodGet, Pattern: "/settings/security", Action: authz.TLSView, handle: (*request).security},
 	{Method: http.MethodPost, Pattern: "/settings/security/enable", Action: authz.TLSEdit, handle: (*request).enableCertificate},
 	{Method: http.MethodPost, Pattern: "/settings/security/acme", Action: authz.TLSEdit, handle: (*request).acmeCertificate},

@@ -35,6 +35,7 @@ import (
 	"github.com/metalward/metalward/internal/region/networks"
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/providers"
+	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/telemetry"
 )
@@ -47,6 +48,7 @@ type Config struct {
 	Notify      *notify.Service
 	Certs       *certs.Service
 	Health      *telemetry.Health
+	Secrets     *secrets.Service
 	Providers   *providers.Service
 	Machines    *machines.Service
 	Networks    *networks.Service
