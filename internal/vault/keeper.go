@@ -21,7 +21,7 @@ import (
 )
 
 // Pointer is the first byte of what Keeper.Seal returns: the secret is in Vault. Those below belong to the keyring.
-const Pointer = 3
+const Pointer = secret.RemoteFormat
 
 // A pointer is: Pointer, its kind, an id (16 bytes), a MAC (32 bytes), and for kind wrapped the ciphertext.
 const (
@@ -38,7 +38,7 @@ const (
 // Times of reading.
 const (
 	// Fresh is how long a secret that was read is used without asking Vault again.
-	Fresh = time.Minute
+	Fresh = 5 * time.Minute
 	// Bridge is how long what was read, or found unchanged, serves while Vault is away: after that nothing opens.
 	Bridge = 30 * time.Minute
 	// retryEvery is how often Vault is asked while it is away; all others are answered at once.
@@ -174,13 +174,29 @@ func (k *Keeper) put(ctx context.Context, ref secret.Ref, head []byte, kept secr
 // Open returns a secret that Seal wrote for the same ref. Kinds: Unavailable when neither Vault nor memory has it now, NotFound
 // when Vault has lost it, Forbidden.
 func (k *Keeper) Open(ctx context.Context, ref secret.Ref, sealed []byte) (secret.Value, error) {
-	if len(sealed) < headBytes || sealed[0] != Pointer || sealed[1] > kindWrapped || sealed[1] == kindKept && len(sealed) > headBytes {
-		return secret.Value{}, fmt.Errorf("cannot open secret %q: unknown format", ref)
+	if err := check(ref, sealed); err != nil {
+		return secret.Value{}, err
 	}
+	kept, err := k.read(ctx, ref, sealed[:headBytes])
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return unwrap(ref, sealed, kept)
+}
+
+// check reports whether something has the form of a pointer.
+func check(ref secret.Ref, sealed []byte) error {
+	if len(sealed) < headBytes || sealed[0] != Pointer || sealed[1] > kindWrapped || sealed[1] == kindKept && len(sealed) > headBytes {
+		return fmt.Errorf("cannot open secret %q: unknown format", ref)
+	}
+	return nil
+}
+
+// unwrap returns the secret of a pointer, of what Vault keeps for it.
+func unwrap(ref secret.Ref, sealed []byte, kept secret.Value) (secret.Value, error) {
 	head, body := sealed[:headBytes], sealed[headBytes:]
-	kept, err := k.read(ctx, ref, head)
-	if err != nil || head[1] == kindKept {
-		return kept, err
+	if head[1] == kindKept {
+		return kept, nil
 	}
 	aead, err := newAEAD(kept.Reveal())
 	if err != nil {
@@ -191,6 +207,52 @@ func (k *Keeper) Open(ctx context.Context, ref secret.Ref, sealed []byte) (secre
 		return secret.Value{}, errAltered(ref)
 	}
 	return secret.NewValue(plain), nil
+}
+
+// Fetch opens as Vault has it now, whatever is in memory. Kinds: as Open.
+func (k *Keeper) Fetch(ctx context.Context, ref secret.Ref, sealed []byte) (secret.Value, error) {
+	if err := check(ref, sealed); err != nil {
+		return secret.Value{}, err
+	}
+	head := sealed[:headBytes]
+	if !k.mayAsk() {
+		return secret.Value{}, k.away(nil)
+	}
+	kept, err := k.get(ctx, ref, head)
+	k.heard(ctx, err)
+	if err != nil {
+		return secret.Value{}, k.failed(ref, err)
+	}
+	k.cache.put(cacheName(ref, head), kept, k.now())
+	return unwrap(ref, sealed, kept)
+}
+
+// Peek opens what memory has, without asking anybody: what was read a short while ago, and during an outage what Bridge allows.
+func (k *Keeper) Peek(ref secret.Ref, sealed []byte) (secret.Value, bool) {
+	if check(ref, sealed) != nil {
+		return secret.Value{}, false
+	}
+	kept, since, have := k.cache.get(cacheName(ref, sealed[:headBytes]))
+	if age := k.now().Sub(since); !have || age < 0 || age >= Bridge || age >= Fresh && !k.silent() {
+		return secret.Value{}, false
+	}
+	v, err := unwrap(ref, sealed, kept)
+	return v, err == nil
+}
+
+// silent reports whether Vault is away and nobody is to ask it now.
+func (k *Keeper) silent() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status.State == KeeperAway && k.now().Before(k.next)
+}
+
+// failed says in words what an error of Vault means for whoever needs this secret.
+func (k *Keeper) failed(ref secret.Ref, err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return fmt.Errorf("%w (ref %q)", errGone, ref)
+	}
+	return k.away(err)
 }
 
 // read returns what Vault has of a pointer, or had a short time ago.
@@ -219,13 +281,12 @@ func (k *Keeper) read(ctx context.Context, ref secret.Ref, head []byte) (secret.
 	case err == nil:
 		k.cache.put(name, kept, k.now())
 		return kept, nil
-	case fault.Is(err, fault.Unavailable) && have:
+	case fault.Is(err, fault.Unavailable) && have && ctx.Err() == nil:
 		return held, nil
 	case fault.Is(err, fault.NotFound):
 		k.cache.drop(name)
-		return secret.Value{}, fmt.Errorf("%w (ref %q)", errGone, ref)
 	}
-	return secret.Value{}, k.away(err)
+	return secret.Value{}, k.failed(ref, err)
 }
 
 var errGone = fault.New(fault.NotFound, "Vault does not have this secret any more: enter it again, or restore Vault's storage and this site's database of the same time.")

@@ -74,7 +74,7 @@ func TestOutage(t *testing.T) {
 		{time.Second, true, true, vault.KeeperAway, 0},
 		{5 * time.Second, true, true, vault.KeeperAway, 3},
 		{10 * time.Minute, true, true, vault.KeeperAway, 3},
-		{vault.Bridge - 12*time.Minute, true, true, vault.KeeperAway, 3},
+		{vault.Bridge - 17*time.Minute, true, true, vault.KeeperAway, 3},
 		{2 * time.Minute, true, false, vault.KeeperAway, 3},
 		{time.Second, false, false, vault.KeeperAway, 0}, // not before somebody may ask
 		{5 * time.Second, false, true, vault.KeeperOK, 1},
@@ -86,6 +86,9 @@ func TestOutage(t *testing.T) {
 		}
 		n := s.Count("")
 		got, err := k.Open(ctx, "a", sealed)
+		if peeked, ok := k.Peek("a", sealed); ok != (err == nil) || ok && !peeked.Equal(got) {
+			t.Errorf("step %d: a peek after it got %v", i, ok)
+		}
 		if (err == nil) != step.ok || err == nil && got.RevealString() != "v" || err != nil && !fault.Is(err, fault.Unavailable) {
 			t.Errorf("step %d: got %v, want it read: %v", i, err, step.ok)
 		}
@@ -125,6 +128,90 @@ func TestOutage(t *testing.T) {
 	}
 	if _, err := k.Open(ctx, "cold", cold); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSafe has a safe over a Keeper: a transaction never asks Vault, and is run again once what it needs is there, also in an outage.
+func TestSafe(t *testing.T) {
+	k, f, s, clk := keeper(t)
+	safe := secret.NewSafe(secret.NewKeyset(clk.Now()).Keyring(), clk.Now, nil)
+	safe.Use(k, true)
+	var sealed [2][]byte
+	runs, asked := 0, 0
+	transaction := func(fn func() error) error {
+		return safe.Settle(t.Context(), func() error {
+			runs++
+			before := s.Count("")
+			defer func() { asked += s.Count("") - before }()
+			return fn()
+		})
+	}
+	seal := func() error {
+		for i, ref := range []secret.Ref{"a", "b"} {
+			got, err := safe.Seal(ref, secret.FromString("v-"+string(ref)))
+			if err != nil {
+				return err
+			}
+			sealed[i] = got
+		}
+		return nil
+	}
+	open := func() error {
+		for i, ref := range []secret.Ref{"a", "b"} {
+			if v, err := safe.Open(ref, sealed[i]); err != nil {
+				return err
+			} else if v.RevealString() != "v-"+string(ref) {
+				t.Errorf("got another secret for %s", ref)
+			}
+		}
+		return nil
+	}
+	for i, step := range []struct {
+		later time.Duration
+		down  bool
+		fn    func() error
+		runs  int
+		ok    bool
+	}{
+		{0, false, seal, 3, true}, {0, false, open, 1, true}, {vault.Fresh, false, open, 3, true}, {time.Minute, true, open, 1, true}, {vault.Fresh, true, open, 2, true},
+		{2 * time.Minute, true, seal, 1, false}, {10 * time.Minute, true, open, 2, true}, {vault.Bridge, true, open, 1, false}, {time.Minute, false, open, 3, true}, {2 * time.Minute, false, seal, 3, true},
+	} {
+		clk.add(step.later)
+		if s.Spoil(nil); step.down {
+			s.Spoil(down)
+		}
+		runs = 0
+		err := transaction(step.fn)
+		if (err == nil) != step.ok || err != nil && !fault.Is(err, fault.Unavailable) || runs != step.runs {
+			t.Errorf("step %d: got %d runs and %v, want %d and %v", i, runs, err, step.runs, step.ok)
+		}
+	}
+	if asked != 0 || len(f.Entries()) != 4 {
+		t.Errorf("got %d requests inside transactions, and entries %v", asked, f.Entries())
+	}
+}
+
+// TestFetch asks Vault whatever is in memory.
+func TestFetch(t *testing.T) {
+	k, f, s, _ := keeper(t)
+	sealed, err := k.Seal(t.Context(), "a", secret.FromString("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := s.Count("/data/")
+	if v, err := k.Fetch(t.Context(), "a", sealed); err != nil || v.RevealString() != "v" || s.Count("/data/") != n+1 {
+		t.Errorf("got %v after %d requests", err, s.Count("/data/")-n)
+	}
+	f.Alter(f.Entries()[0], "value", func(string) string { return "ZXZpbA==" })
+	if _, err := k.Fetch(t.Context(), "a", sealed); err == nil {
+		t.Error("fetched what somebody changed")
+	}
+	s.Spoil(down)
+	if _, err := k.Fetch(t.Context(), "a", sealed); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %v while Vault is away", err)
+	}
+	if _, ok := k.Peek("b", sealed); ok {
+		t.Error("a pointer moved to another ref was opened from memory")
 	}
 }
 

@@ -3,7 +3,6 @@ package secrettest
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,16 +11,10 @@ import (
 	"github.com/metalward/metalward/internal/secret"
 )
 
-// Backend keeps secrets: what Seal returns goes into the database.
-type Backend interface {
-	Seal(ctx context.Context, ref secret.Ref, v secret.Value) ([]byte, error)
-	Open(ctx context.Context, ref secret.Ref, sealed []byte) (secret.Value, error)
-}
-
 const canary = "canary-3c1d-hunter2"
 
 // Suite runs against one back end, and another one of the same kind that belongs to another site.
-func Suite(t *testing.T, b, stranger Backend) {
+func Suite(t *testing.T, b, stranger secret.Backend) {
 	ctx := t.Context()
 	seal := func(t *testing.T, ref secret.Ref, v secret.Value) []byte {
 		t.Helper()
