@@ -47,10 +47,18 @@ type Credential struct {
 	SecretID secret.Value
 	Accessor string
 	Since    time.Time
+	Token    string // hash of the wrapping token that it came in: whoever gives it again is not told that somebody stole it
 }
 
 // Transit is a key of Vault's transit engine; empty without.
 type Transit struct{ Mount, Key string }
+
+// Retire notes that a secret id is not used any more and is to be destroyed in Vault.
+func (s *Settings) Retire(c Credential) {
+	if c.Accessor != "" && !slices.Contains(s.Retired, c.Accessor) && len(s.Retired) < maxRetired {
+		s.Retired = append(slices.Clone(s.Retired), c.Accessor)
+	}
+}
 
 // Role is who the settings say that the region is, by one of their credentials.
 func (s Settings) Role(c Credential) Role {
@@ -98,17 +106,18 @@ type credentialText struct {
 	SecretID string    `json:"secret_id"`
 	Accessor string    `json:"accessor,omitempty"`
 	Since    time.Time `json:"since,omitzero"`
+	Token    string    `json:"token_sha256,omitempty"`
 }
 
 func (c Credential) text() credentialText {
-	return credentialText{c.SecretID.RevealString(), c.Accessor, c.Since}
+	return credentialText{c.SecretID.RevealString(), c.Accessor, c.Since, c.Token}
 }
 
 func (c credentialText) credential() Credential {
 	if c == (credentialText{}) {
 		return Credential{}
 	}
-	return Credential{secret.FromString(c.SecretID), c.Accessor, c.Since}
+	return Credential{secret.FromString(c.SecretID), c.Accessor, c.Since, c.Token}
 }
 
 // ParseSettings reads settings; what it does not know is an error. Its errors quote nothing. Kinds: Invalid.
@@ -151,7 +160,7 @@ func (s Settings) check() error {
 			return err
 		}
 	}
-	for _, a := range append([]string{s.Current.Accessor, s.Next.Accessor}, s.Retired...) {
+	for _, a := range append([]string{s.Current.Accessor, s.Next.Accessor, s.Current.Token, s.Next.Token}, s.Retired...) {
 		if len(a) > maxText || printable(a) != a {
 			return fault.New(fault.Invalid, "The file of Vault's settings has an accessor that cannot be one: configure Vault again.")
 		}

@@ -26,11 +26,12 @@ const (
 	SeenSync       Observation = "RBAC service told"     // system: of pools, which changed through the gate
 	SeenRights     Observation = "rights confirmed"      // system: an RBAC service said again what is granted already
 	SeenACME       Observation = "certificate asked for" // system: progress and proofs; the certificate comes through the gate
+	SeenVault      Observation = "Vault asked"           // system: how a region's Vault is
 )
 
 var observers = map[Observation]authz.Kind{
 	SeenController: authz.Rack, SeenLeases: authz.Rack, SeenPower: authz.System, SeenOutput: authz.Machine, SeenSession: authz.System,
-	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System, SeenACME: authz.System,
+	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System, SeenACME: authz.System, SeenVault: authz.System,
 }
 
 // Observe writes an observation. The methods of Tx that observations use touch nothing; a transaction that

@@ -29,6 +29,12 @@ type Config struct {
 	Root func() (secret.Root, error)
 	Now  func() time.Time
 	Log  *slog.Logger
+	// Link is this region's Vault, and Region its id. Tell may be nil in a command that only changes things.
+	Link   *Link
+	Region string
+	Tell   Teller
+	// Reached, for tests, is told the name of each step of a move that was reached.
+	Reached func(step string)
 }
 
 // New makes the service.
@@ -130,11 +136,13 @@ func each(v *store.View, fn func(store.SealedSecret) error) error {
 
 // current reports whether a secret is kept as the site wants. Notes stay in the database: they live as long as an attempt.
 func (s *Service) current(row store.SealedSecret) bool {
-	if strings.HasPrefix(string(row.Ref), store.NotePrefix) {
+	if isNote(row.Ref) {
 		return s.Keys.Keyring().Current(row.Sealed)
 	}
 	return s.Keys.Current(row.Sealed)
 }
+
+func isNote(ref secret.Ref) bool { return strings.HasPrefix(string(ref), store.NotePrefix) }
 
 // Reseal brings each secret to where the site wants it and under the newest key: it opens it, seals it, opens that again and compares,
 // and only then replaces the row, unless somebody set another value meanwhile. It may be broken off anywhere and begun again: what is
@@ -187,15 +195,17 @@ func (s *Service) reseal(ctx context.Context, ref secret.Ref) (done bool, err er
 		return false, err
 	}
 	seal := s.Keys.SealFresh
-	if strings.HasPrefix(string(ref), store.NotePrefix) {
+	if isNote(ref) {
 		seal = func(_ context.Context, ref secret.Ref, v secret.Value) ([]byte, error) {
 			return s.Keys.SealLocal(ref, v)
 		}
 	}
+	s.reached("opened " + string(ref))
 	sealed, err := seal(ctx, ref, value)
 	if err != nil {
 		return false, err
 	}
+	s.reached("sealed " + string(ref))
 	again, err := s.Keys.OpenFresh(ctx, ref, sealed)
 	if err != nil {
 		return false, fmt.Errorf("cannot read %s back from where it was written: %w", ref, err)
@@ -203,6 +213,8 @@ func (s *Service) reseal(ctx context.Context, ref secret.Ref) (done bool, err er
 	if !again.Equal(value) {
 		return false, fault.New(fault.Internal, "%s reads back as something else; it stays where it is.", ref)
 	}
+	s.reached("read back " + string(ref))
+	defer s.reached("moved " + string(ref))
 	err = s.Gate.Do(ctx, authz.SecretsEdit, func(c *gate.Call) (err error) {
 		if err := c.Require(target); err != nil {
 			return err
