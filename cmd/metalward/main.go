@@ -41,6 +41,7 @@ func commands() []command {
 		{"apikey", "make an API key for a user, on the region's host", apiKey},
 		{"configauth", "set the external authentication, on the region's host", configAuth},
 		{"config-tls", "say which certificate the pages and the API show, on the region's host", configTLS},
+		{"config-vault", "keep the site's secrets in HashiCorp Vault or OpenBao, on the region's host", configVault},
 		{"secrets", "rotate what the instance keeps secret, on the region's host", secrets},
 		{"trail", "verify the audit trail, on the region's host, or an export of it", trail},
 		{"version", "print the version", func(context.Context, []string) error { fmt.Println(version); return nil }},

@@ -14,9 +14,11 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/telemetry"
+	"github.com/metalward/metalward/internal/vault"
 )
 
 // observation is what operators' programs see of a region.
@@ -87,6 +89,7 @@ func (r *Region) observe(cfg config.Observation, version string, now func() time
 	r.Health = telemetry.NewHealth(now)
 	r.Health.Add(databaseCheck, r.databaseHealth)
 	r.Health.Add("certificates", r.certificateHealth)
+	r.Health.Add("vault", r.vaultHealth)
 	r.Health.Gauge(m)
 	return nil
 }
@@ -159,4 +162,32 @@ func (r *Region) runObservation(ctx context.Context, serve func(string, func() e
 	if l := r.seen.listener; l != nil {
 		serve("metrics", func() error { return r.seen.metrics.Serve(ctx, l, r.seen.token, r.log) })
 	}
+}
+
+// vaultHealth is how this region's Vault was when somebody last asked it: away or refusing is bad when the site keeps secrets there.
+func (r *Region) vaultHealth(ctx context.Context) (telemetry.State, string) {
+	st, err := r.Secrets.VaultStatus(authz.AsSystem(ctx, "health"))
+	switch {
+	case err != nil:
+		return telemetry.Bad, fault.Message(err)
+	case st.Place == "" && st.Backend == secrets.InVault:
+		return telemetry.Bad, "The site keeps its secrets in Vault, and this region has none: run metalward config-vault configure on its host."
+	case st.Place == "":
+		return telemetry.Good, ""
+	}
+	switch st.Here.State {
+	case vault.KeeperAway, vault.KeeperRefused:
+		state := telemetry.Warning
+		if st.Backend == secrets.InVault || st.InVault > 0 {
+			state = telemetry.Bad
+		}
+		return state, fmt.Sprintf("Vault is %s since %s: %s", st.Here.State, st.Here.Since.UTC().Format(time.RFC3339), st.Here.Message)
+	}
+	if moving := st.InDatabase; st.Backend == secrets.InVault && moving > 0 {
+		return telemetry.Warning, fmt.Sprintf("%d secrets are on their way into Vault: run metalward config-vault migrate again if that does not end.", moving)
+	}
+	if st.Backend == secrets.InDatabase && st.InVault > 0 {
+		return telemetry.Warning, fmt.Sprintf("%d secrets are on their way back from Vault: run metalward config-vault rollback again if that does not end.", st.InVault)
+	}
+	return telemetry.Good, ""
 }

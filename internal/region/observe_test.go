@@ -170,8 +170,8 @@ func TestHealth(t *testing.T) {
 	if got := s.browse("/health"); got != "200 ok" {
 		t.Errorf("got %s", got)
 	}
-	s.r.Health.Add("vault", func(context.Context) (telemetry.State, string) { return telemetry.Warning, "It is sealed." })
-	if got, text := state("vault"); got != "warning" || text != "It is sealed." {
+	s.r.Health.Add("example", func(context.Context) (telemetry.State, string) { return telemetry.Warning, "It is sealed." })
+	if got, text := state("example"); got != "warning" || text != "It is sealed." {
 		t.Errorf("got %s %q", got, text)
 	}
 	c.ahead.Add(int64(time.Minute))

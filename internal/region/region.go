@@ -144,6 +144,10 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
+	link := secrets.NewLink(cfg.StateDir, keys, o.Now)
+	if err := link.Open(ctx, r.reader); err != nil {
+		return nil, fmt.Errorf("cannot use the settings of Vault: %w", err)
+	}
 	r.trail = trailKey(keys).Public().(ed25519.PublicKey)
 	if err := writeTrailKey(cfg.StateDir, r.trail); err != nil {
 		return nil, err
@@ -202,7 +206,10 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			return nil, err
 		}
 	}
-	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return openRoot(r.dir) }})
+	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return openRoot(r.dir) }, Link: link, Region: r.ID, Tell: notes})
+	if err := r.Secrets.Follow(ctx); err != nil {
+		return nil, err
+	}
 	seen := certs.NewSeen(o.Now) // for Vault: seen.Connection("the Vault server") is a tls.Config's VerifyConnection
 	watched := out
 	watched.Saw = func(server string, leaf *x509.Certificate) { seen.Saw("identity provider "+server, leaf) }
@@ -443,6 +450,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Notify.Run)
 	background(r.Certs.Run)
 	background(r.Secrets.Run)
+	background(r.Secrets.RunVault)
 	background(r.Certs.RunACME)
 	background(r.RBAC.Run)
 	background(r.API.Run)

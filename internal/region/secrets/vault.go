@@ -3,7 +3,6 @@ package secrets
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -63,7 +62,6 @@ type VaultStatus struct {
 func (s *Service) VaultStatus(ctx context.Context) (st VaultStatus, err error) {
 	st.Backend = InDatabase
 	err = s.Gate.View(ctx, authz.SecretsView, func(v *gate.Viewing) error {
-		st.InVault, st.InDatabase, st.Regions, st.Unconfigured = 0, 0, nil, nil
 		backend, since, err := v.SecretBackend()
 		if err != nil {
 			return err
@@ -71,14 +69,7 @@ func (s *Service) VaultStatus(ctx context.Context) (st VaultStatus, err error) {
 		if backend != "" {
 			st.Backend, st.Since = backend, since
 		}
-		if err := each(v.View, func(row store.SealedSecret) error {
-			if _, ok := vault.ID(row.Sealed); ok {
-				st.InVault++
-			} else if !isNote(row.Ref) {
-				st.InDatabase++
-			}
-			return nil
-		}); err != nil {
+		if st.InVault, st.InDatabase, err = v.CountSecrets(); err != nil {
 			return err
 		}
 		st.Regions, err = regions(v.View, v.Now())
@@ -389,9 +380,4 @@ func (s *Service) RunVault(ctx context.Context) {
 		case <-time.After(followEvery):
 		}
 	}
-}
-
-// String is for people on the host.
-func (st VaultStatus) String() string {
-	return fmt.Sprintf("%s: %d in Vault, %d in the database", st.Backend, st.InVault, st.InDatabase)
 }

@@ -112,7 +112,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 var suites = map[string]func(*db){
 	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "rbac": testRBAC, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
-	"images": testImages, "secrets and settings": testSecrets, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
+	"images": testImages, "secrets and settings": testSecrets, "vault": testVault, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
 }
 
@@ -1187,6 +1187,16 @@ func testTouches(d *db) {
 		{"ResealSecret", func(t *store.Tx) error {
 			_, err := t.ResealSecret(authz.Target{Noun: authz.NounSite, ID: "site"}, "x", []byte("x"), []byte("y"))
 			return err
+		}, func() []string { return []string{"site:site"} }},
+		{"PutSecretBackend", func(t *store.Tx) error {
+			return t.PutSecretBackend(authz.Target{Noun: authz.NounSite, ID: "site"}, "vault", t0)
+		}, func() []string { return []string{"site:site"} }},
+		{"PutVaultRegion", func(t *store.Tx) error {
+			return t.PutVaultRegion(authz.Target{Noun: authz.NounSite, ID: "site"}, store.VaultRegion{Region: "r"})
+		}, func() []string { return []string{"site:site"} }},
+		{"SeeVault", func(t *store.Tx) error { return t.SeeVault("r", "ok", "", t0, t0) }, func() []string { return nil }},
+		{"DropVaultRegion", func(t *store.Tx) error {
+			return t.DropVaultRegion(authz.Target{Noun: authz.NounSite, ID: "site"}, "r")
 		}, func() []string { return []string{"site:site"} }},
 		{"PutNote", func(t *store.Tx) error { return t.PutNote(store.NotePrefix+"x", []byte("x"), t0) }, func() []string { return nil }},
 		{"DropNote", func(t *store.Tx) error { return t.DropNote(store.NotePrefix + "x") }, func() []string { return nil }},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // SecretBackend says where new secrets go, by the name of the back end and since when; empty: into the database, as ever.
@@ -23,6 +24,15 @@ func (t *Tx) PutSecretBackend(of authz.Target, backend string, now time.Time) er
 	t.touch(of, false)
 	_, err := t.exec("INSERT INTO secret_backend (name, backend, since) VALUES ('site', ?, ?) ON CONFLICT (name) DO UPDATE SET backend = excluded.backend, since = excluded.since", backend, micros(now))
 	return err
+}
+
+// CountSecrets counts the secrets that are elsewhere and those that are here, without notes.
+func (v *View) CountSecrets() (elsewhere, here int, err error) {
+	err = v.row("SELECT COUNT(*) FROM secrets WHERE substr(sealed, 1, 1) = ?", []byte{secret.RemoteFormat}).Scan(&elsewhere)
+	if err == nil {
+		err = v.row("SELECT COUNT(*) FROM secrets WHERE substr(sealed, 1, 1) <> ? AND ref NOT LIKE ?", []byte{secret.RemoteFormat}, NotePrefix+"%").Scan(&here)
+	}
+	return elsewhere, here, err
 }
 
 // VaultRegion is the Vault that a region has.
