@@ -18,7 +18,7 @@ import (
 )
 
 // Link is this region's connection to its Vault: it follows the settings file in the state folder, and tells the safe where secrets go.
-// It is there before the gate, because what the gate's first calls need may be in Vault. Safe for concurrent use.
+// It is there before the gate, because what the gate's first calls need may be in Vault. nil is a link to nothing, for a command or test that needs none. Safe for concurrent use.
 type Link struct {
 	path string
 	keys *secret.Safe
@@ -98,6 +98,9 @@ func (l *Link) load() error {
 
 // Keeper is the back end in Vault; nil without one.
 func (l *Link) Keeper() *vault.Keeper {
+	if l == nil {
+		return nil
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.keeper
@@ -105,6 +108,9 @@ func (l *Link) Keeper() *vault.Keeper {
 
 // Settings are those in use; false without a Vault.
 func (l *Link) Settings() (vault.Settings, bool) {
+	if l == nil {
+		return vault.Settings{}, false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settings, l.keeper != nil
