@@ -61,34 +61,48 @@ func (s *Set) Do(ctx context.Context, powerType string, req Request, timeout tim
 	if d == nil {
 		return metal.PowerError, fault.New(fault.Invalid, "This rack has no driver for power type %q.", powerType)
 	}
+	state := metal.PowerError
+	err := s.inTurn(ctx, powerType, req.Action, req.Parameters, timeout, func(ctx context.Context) error {
+		return s.guarded(powerType, func() (err error) {
+			if state, err = d.Do(ctx, req); err != nil {
+				state = metal.PowerError
+			}
+			return err
+		})
+	})
+	return state, err
+}
+
+// inTurn runs fn when no other command runs on the BMC that the parameters name, bounds its time, and learns from how it ended.
+func (s *Set) inTurn(ctx context.Context, powerType string, action metal.PowerAction, p Parameters, timeout time.Duration, fn func(context.Context) error) error {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(timeout, MaxTimeout))
 	defer cancel()
 
-	address := strings.ToLower(strings.TrimSpace(req.Parameters.Get("power_address")))
+	address := strings.ToLower(strings.TrimSpace(p.Get("power_address")))
 	if address == "" {
-		return s.run(ctx, d, req) // nothing to take turns at
+		return fn(ctx) // nothing to take turns at
 	}
 	key := powerType + " " + address
-	b, err := s.enter(key, req.Action)
+	b, err := s.enter(key, action)
 	if err != nil {
-		return metal.PowerError, err
+		return err
 	}
 	select {
 	case b.turn <- struct{}{}:
 	case <-ctx.Done():
-		s.leave(key, b, req.Action, false, nil)
-		return metal.PowerError, fault.New(fault.Unavailable, "The BMC is still busy with an earlier command.")
+		s.leave(key, b, action, false, nil)
+		return fault.New(fault.Unavailable, "The BMC is still busy with an earlier command.")
 	}
-	state, err := s.run(ctx, d, req)
+	err = fn(ctx)
 	<-b.turn
-	s.leave(key, b, req.Action, true, err)
+	s.leave(key, b, action, true, err)
 	if err != nil {
-		s.log.WarnContext(ctx, "power command failed", "power_type", powerType, "bmc", address, "action", string(req.Action), "error", err)
+		s.log.WarnContext(ctx, "power command failed", "power_type", powerType, "bmc", address, "action", string(action), "error", err)
 	}
-	return state, err
+	return err
 }
 
 // enter counts a command in, unless the BMC is in back-off and only asked how it is.
@@ -143,21 +157,18 @@ func (s *Set) forgetOne() bool {
 	return false
 }
 
-// run calls the driver and makes sure that what comes back has a kind and that a panic in a driver, which reads
+// guarded runs a driver's function and makes sure that what comes back has a kind and that a panic in a driver, which reads
 // bytes from outside, ends one command and not the rack.
-func (s *Set) run(ctx context.Context, d Driver, req Request) (state metal.PowerState, err error) {
+func (s *Set) guarded(name string, fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("power driver panicked", "power_type", d.Name(), "panic", p)
-			state, err = metal.PowerError, fault.New(fault.Internal, "The %s driver failed; the rack's log has the details.", d.Name())
+			s.log.Error("power driver panicked", "power_type", name, "panic", p)
+			err = fault.New(fault.Internal, "The %s driver failed; the rack's log has the details.", name)
 		}
 	}()
-	state, err = d.Do(ctx, req)
-	if err == nil {
-		return state, nil
-	}
-	if _, ok := fault.As(err); !ok && errors.Is(err, context.DeadlineExceeded) {
+	err = fn()
+	if _, ok := fault.As(err); err != nil && !ok && errors.Is(err, context.DeadlineExceeded) {
 		err = errors.Join(fault.New(fault.Unavailable, "The BMC did not finish the command in time."), err)
 	}
-	return metal.PowerError, err
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,7 +14,14 @@ import (
 	"github.com/metalward/metalward/internal/rack/power/powertest"
 )
 
-// testBMC is a BMC with one user and one session, for what other simulators do not keep: all bits of the boot
+// testAccount is a user of a testBMC.
+type testAccount struct {
+	name, password string
+	enabled        bool
+	privilege      byte // the highest; 0x0f is none
+}
+
+// testBMC is a BMC with one session at a time, for what other simulators do not keep: all bits of the boot
 // flags, K_g and the refusal of cipher suites. It shares the driver's sealing, so that the two agree proves
 // little about the format; the suite run against OpenIPMI's ipmi_sim does that.
 type testBMC struct {
@@ -21,8 +29,15 @@ type testBMC struct {
 	suites    []suite
 	kg        []byte
 	privilege byte // the user's highest
+	// What it does wrong: cuts passwords to 16 bytes and says nothing, refuses longer ones, keeps another password than it
+	// was given, and users that it does not shut out.
+	truncates, refuses20, forgets, stubborn bool
 
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex    // guards all below
+	users []testAccount // by slot, from 1
+	level byte          // of the session
+	// left is how many commands on accounts it carries out before it dies; negative for any number.
+	left  int
 	on    bool
 	flags []byte // boot flags parameter
 	s     *session
@@ -36,6 +51,10 @@ const (
 
 func startBMC(t *testing.T, b *testBMC) *testBMC {
 	t.Helper()
+	if b.users == nil { // the first is the one without a name
+		b.users = append([]testAccount{{}, {testUser, testPassword, true, b.privilege}}, make([]testAccount, 3)...)
+	}
+	b.left = -1
 	var err error
 	if b.conn, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -92,20 +111,25 @@ func (b *testBMC) answer(p []byte) []byte {
 		b.rakp.user = append([]byte{body[24], body[27]}, body[28:28+int(body[27])]...)
 		b.rakp.bmc = make([]byte, 16)
 		_, _ = rand.Read(b.rakp.bmc)
+		u := b.user()
 		switch {
-		case string(b.rakp.user[2:]) != testUser:
+		case u == nil || !u.enabled || u.privilege == privilegeNone:
 			res[1] = 0x0d
-		case body[24]&0x0f > b.privilege:
+		case body[24]&0x0f > u.privilege:
 			res[1] = 0x0a
 		default:
 			guid := bytes.Repeat([]byte{9}, 16)
-			code := b.s.suite.mac([]byte(testPassword), b.ids(), b.rakp.console, b.rakp.bmc, guid, b.rakp.user)
+			code := b.s.suite.mac([]byte(u.password), b.ids(), b.rakp.console, b.rakp.bmc, guid, b.rakp.user)
 			res = append(append(append(res, b.rakp.bmc...), guid...), code...)
 		}
 		return reply(payloadRAKP2)
 	case payloadRAKP3:
 		res = binary.LittleEndian.AppendUint32(res, b.s.peer)
-		su, key := b.s.suite, []byte(testPassword)
+		u := b.user()
+		if u == nil {
+			return nil
+		}
+		su, key := b.s.suite, []byte(u.password)
 		if !hmac.Equal(body[8:], su.mac(key, b.rakp.bmc, b.ids()[:4], b.rakp.user)) {
 			res[1] = 0x0f
 			return reply(payloadRAKP4)
@@ -119,6 +143,73 @@ func (b *testBMC) answer(p []byte) []byte {
 		return reply(payloadRAKP4)
 	}
 	return nil
+}
+
+// user is who logs in. Needs mu.
+func (b *testBMC) user() *testAccount {
+	for i := range b.users {
+		if len(b.rakp.user) > 2 && b.users[i].name == string(b.rakp.user[2:]) {
+			return &b.users[i]
+		}
+	}
+	return nil
+}
+
+// account carries out a command on accounts. Needs mu.
+func (b *testBMC) account(cmd byte, data []byte) []byte {
+	if b.left == 0 {
+		return nil
+	}
+	b.left--
+	if b.level != privilegeAdmin {
+		return []byte{ccInsufficientRights}
+	}
+	slot := data[0] & 0x3f
+	if cmd == cmdSetUserAccess || cmd == cmdGetUserAccess {
+		slot = data[1] & 0x3f
+	}
+	if slot == 0 || int(slot) > len(b.users) {
+		return []byte{0xc9}
+	}
+	u := &b.users[slot-1]
+	switch cmd {
+	case cmdGetUserAccess:
+		return []byte{0, byte(len(b.users)), 2, 0, u.privilege}
+	case cmdGetUserName:
+		if u.name == "" {
+			return []byte{0xcc}
+		}
+		return append([]byte{0}, pad(u.name, maxUser)...)
+	case cmdSetUserName:
+		u.name = strings.TrimRight(string(data[1:]), "\x00")
+	case cmdSetUserAccess:
+		if !b.stubborn {
+			u.privilege = data[2]
+		}
+	case cmdSetUserPassword:
+		switch data[1] {
+		case passwordDisable, passwordEnable:
+			if !b.stubborn || data[1] == passwordEnable {
+				u.enabled = data[1] == passwordEnable
+			}
+		case passwordSet:
+			if data[0]&longPassword != 0 && b.refuses20 {
+				return []byte{0xc7}
+			}
+			p := strings.TrimRight(string(data[2:]), "\x00")
+			if b.truncates {
+				p = p[:min(len(p), 16)]
+			}
+			if b.forgets {
+				p = "something else"
+			}
+			if b.stubborn && u.name == testUser {
+				return []byte{0xd5}
+			}
+			u.password = p
+		}
+	}
+	return []byte{0}
 }
 
 // ids are the console's and the BMC's session ids, in that order.
@@ -135,8 +226,14 @@ func (b *testBMC) command(p []byte) []byte {
 	data, out := m[6:len(m)-1], []byte{0}
 	switch netFn, cmd := m[1]>>2, m[5]; {
 	case netFn == netFnApp && cmd == cmdSetPrivilege:
-		if data[0] > b.privilege {
+		if u := b.user(); u == nil || data[0] > u.privilege {
 			out[0] = 0x81
+		} else {
+			b.level = data[0]
+		}
+	case netFn == netFnApp && cmd >= cmdSetUserAccess && cmd <= cmdSetUserPassword:
+		if out = b.account(cmd, data); out == nil {
+			return nil
 		}
 	case netFn == netFnApp && cmd == cmdCloseSession:
 	case netFn == netFnChassis && cmd == cmdChassisStatus:

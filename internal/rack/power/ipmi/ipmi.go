@@ -104,7 +104,7 @@ func (d *Driver) do(ctx context.Context, req power.Request) (metal.PowerState, e
 	if req.Action != metal.ActionQuery {
 		if _, err := s.command(ctx, netFnApp, cmdSetPrivilege, set.privilege); err != nil {
 			if _, refused := errors.AsType[code](err); refused {
-				return "", fault.New(fault.Forbidden, "The BMC does not give this user the privilege: lower privilege_level, or raise the user's on the BMC.")
+				return "", errPrivilege
 			}
 			return "", err
 		}

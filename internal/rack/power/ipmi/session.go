@@ -72,6 +72,9 @@ const (
 
 var rmcpHeader = []byte{0x06, 0x00, 0xff, 0x07}
 
+// errPrivilege says that the user may log in, but not with the privilege asked for.
+var errPrivilege = fault.New(fault.Forbidden, "The BMC does not give this user the privilege: lower privilege_level, or raise the user's on the BMC.")
+
 // errNoSuite says that the BMC does not support the cipher suite offered.
 var errNoSuite = errors.New("cipher suite not supported")
 
@@ -193,7 +196,7 @@ func statusError(code byte) error {
 	case 0x01, 0x0b:
 		return fault.New(fault.Unavailable, "The BMC has no free session: close other sessions to it, or reset the BMC.")
 	case 0x09, 0x0a:
-		return fault.New(fault.Forbidden, "The BMC does not give this user the privilege: lower privilege_level, or raise the user's on the BMC.")
+		return errPrivilege
 	case 0x0c, 0x0d:
 		return fault.New(fault.Forbidden, "The BMC has no such user, or it may not log in over the network: correct power_user.")
 	case 0x0f:
