@@ -19,11 +19,14 @@ const secretsUsage = `usage: metalward secrets COMMAND …
   list                                     the secrets' names, ages and where they are kept; never what they are
   rotate keys [--retire]                   what seals the secrets in the database: each is sealed anew
   rotate root [--finish]                   the root key, root.key in the state folder, which wraps those keys
-  rotate shared-secret [--refuse-tokens]   what enrolment tokens of racks are minted with`
+  rotate shared-secret [--refuse-tokens]   what enrolment tokens of racks are minted with
+  rotate bmc --machine ID… | --pool NAME… | --all [--take-over]
+                                           the accounts by which machines' BMCs are spoken to`
 
 // secretsCommands are the sub-commands, by the words that name them.
 var secretsCommands = map[string]func(ctx context.Context, args []string) error{
 	"rotate shared-secret": rotateShared,
+	"rotate bmc":           rotateBMC,
 	"rotate keys":          rotateKeys,
 	"rotate root":          rotateRoot,
 }

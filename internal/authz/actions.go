@@ -22,6 +22,8 @@ const (
 	MachinePower        Action = "machine.power"
 	MachineLock         Action = "machine.lock"
 	MachineReadPower    Action = "machine.read_power_parameters"
+	MachineRotateBMC    Action = "machine.rotate_bmc"
+	MachineShowBMC      Action = "machine.show_bmc_credentials"
 	MachineEnlist       Action = "machine.enlist"        // a rack reports an unknown machine
 	MachineBoot         Action = "machine.boot"          // a rack asks what to boot, mints a token
 	MachineClaim        Action = "machine.claim"         // an agent spends its token
@@ -128,6 +130,8 @@ var table = map[Action]row{
 	MachinePower:        {rule: ruleMachine, reach: use, system: true, nouns: []Noun{NounMachine}},
 	MachineLock:         {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
 	MachineReadPower:    {rule: ruleMachine, reach: reveal},
+	MachineRotateBMC:    {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
+	MachineShowBMC:      {rule: ruleMachine, reach: reveal},
 	MachineEnlist:       {rack: true, nouns: []Noun{NounMachine}},
 	MachineBoot:         {rack: true, nouns: []Noun{NounMachine}},
 	MachineClaim:        {rack: true, nouns: []Noun{NounMachine}},

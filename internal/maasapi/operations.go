@@ -9,6 +9,7 @@ import (
 func req(name, doc string) Param { return Param{Name: name, Required: true, Doc: doc} }
 func opt(name, doc string) Param { return Param{Name: name, Doc: doc} }
 
+var takeOver = opt("take_over", "Also replace an account that a person gave, and shut it out.")
 var comment = opt("comment", "A comment for the event log.")
 
 // machineFields are what create and update share. What Terraform sends to one it sends to the other.
@@ -77,6 +78,9 @@ var coreOperations = []Operation{
 		Params: []Param{opt("id", "System ids.")}, Returns: "a list of machines", Doc: "List the machines that the current user has allocated."},
 	{ID: "machines.release", Handler: "MachinesHandler", Method: "POST", Path: "/machines/", Op: "release", Action: authz.MachineRelease,
 		Params: []Param{req("machines", "System ids; repeat the field."), comment}, Returns: "the system ids that were released", Doc: "Release several machines."},
+	{ID: "machines.rotate_bmc", Handler: "MachinesHandler", Method: "POST", Path: "/machines/", Op: "rotate_bmc", Action: authz.MachineRotateBMC,
+		Params:  []Param{opt("machines", "System ids; repeat the field."), opt("pool", "Names of pools."), opt("all", "All machines that the caller administers."), takeOver, comment},
+		Returns: "the system ids of the machines whose rotation has begun, and why others were skipped", Doc: "Rotate the BMC accounts of several machines; a few at a time."},
 
 	{ID: "machine.read", Handler: "MachineHandler", Method: "GET", Path: "/machines/{system_id}/", Action: authz.MachineView, Returns: "the machine", Doc: "Read a machine."},
 	{ID: "machine.update", Handler: "MachineHandler", Method: "PUT", Path: "/machines/{system_id}/", Action: authz.MachineUpdate, Params: machineFields,
@@ -109,6 +113,13 @@ var coreOperations = []Operation{
 		Returns: "the parameters; secret ones are left out", Doc: "Read a machine's power parameters. Passwords and keys are written, never read back."},
 	{ID: "machine.query_power_state", Handler: "MachineHandler", Method: "GET", Path: "/machines/{system_id}/", Op: "query_power_state", Action: authz.MachineView,
 		Returns: "the power state", Doc: "Ask a machine's BMC for its power state now."},
+	{ID: "machine.bmc_account", Handler: "MachineHandler", Method: "GET", Path: "/machines/{system_id}/", Op: "bmc_account", Action: authz.MachineView,
+		Returns: "who made the account, when it was rotated, how far a rotation is and what went wrong", Doc: "Read how the rotation of a machine's BMC account stands."},
+	{ID: "machine.rotate_bmc", Handler: "MachineHandler", Method: "POST", Path: "/machines/{system_id}/", Op: "rotate_bmc", Action: authz.MachineRotateBMC,
+		Params: []Param{takeOver, comment}, Returns: "how the rotation stands",
+		Doc: "Replace the account by which a machine's BMC is spoken to: another one is made and proved, then the old one is shut out."},
+	{ID: "machine.show_bmc_credentials", Handler: "MachineHandler", Method: "POST", Path: "/machines/{system_id}/", Op: "show_bmc_credentials", Action: authz.MachineShowBMC, Audited: true,
+		Returns: "the accounts with their passwords: in_use, next and previous", Doc: "Show the accounts of a machine's BMC, for when it has to be reached by hand. Each time leaves an event in the trail."},
 	{ID: "machine.release", Handler: "MachineHandler", Method: "POST", Path: "/machines/{system_id}/", Op: "release", Action: authz.MachineRelease,
 		Params: []Param{opt("erase", "Erase the disks. By default as the setting enable_disk_erasing_on_release says (true)."),
 			opt("quick_erase", "Erase only the beginning and the end of each disk."), comment},

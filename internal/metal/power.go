@@ -58,12 +58,13 @@ type PowerField struct {
 type PowerType struct {
 	Name, Description string
 	Queryable         bool
+	Rotates           bool // its BMCs' accounts can be rotated
 	Fields            []PowerField
 }
 
 // PowerTypes lists the power types that Metalward has a driver for. Names and parameters are MAAS's.
 var PowerTypes = []PowerType{
-	{Name: "ipmi", Description: "IPMI", Queryable: true, Fields: []PowerField{
+	{Name: "ipmi", Description: "IPMI", Queryable: true, Rotates: true, Fields: []PowerField{
 		{Name: "power_address", Label: "IP address", Type: "string", Required: true},
 		{Name: "power_user", Label: "Power user", Type: "string"},
 		{Name: "power_pass", Label: "Power password", Type: "password", Secret: true},

@@ -224,6 +224,13 @@ func (r *Rack) handlers() wire.Handlers {
 			}
 			return r.doPower(ctx, req)
 		},
+		wire.Rotate.Name: func(ctx context.Context, body []byte) (any, error) {
+			var req wire.RotateRequest
+			if err := wire.Decode(body, &req); err != nil {
+				return nil, err
+			}
+			return r.doRotate(ctx, req)
+		},
 	}
 }
 
@@ -241,6 +248,32 @@ func (r *Rack) doPower(ctx context.Context, req wire.PowerRequest) (any, error) 
 		return wire.PowerResponse{State: metal.PowerError, Error: fault.Message(err)}, nil
 	}
 	return wire.PowerResponse{State: state}, nil
+}
+
+// doRotate carries out a step of the rotation of a BMC's account. It may be repeated whenever it broke off.
+func (r *Rack) doRotate(ctx context.Context, req wire.RotateRequest) (resp wire.RotateResponse, err error) {
+	var key wire.PowerKeyResponse
+	if err := r.Call(ctx, wire.PowerKey, wire.PowerKeyRequest{CommandID: req.CommandID, SystemID: req.SystemID}, &key); err != nil {
+		return resp, err
+	}
+	if key.Other == nil {
+		return resp, fault.New(fault.Invalid, "The region named no other account.")
+	}
+	p, other := power.NewParameters(key.Parameters), power.Account{User: key.Other.User, Password: key.Other.Password}
+	timeout := min(req.Timeout, power.MaxTimeout)
+	switch req.Step {
+	case metal.RotationSetting:
+		used, err := r.power.SetAccount(ctx, req.PowerType, p, other, timeout)
+		resp.PasswordBytes = len(used.Password)
+		return resp, err
+	case metal.RotationRetiring:
+		err = r.power.RetireAccount(ctx, req.PowerType, p, other, timeout)
+		if resp.Lost, resp.Stays = errors.Is(err, power.ErrLost), errors.Is(err, power.ErrStays); resp.Lost || resp.Stays {
+			err = nil
+		}
+		return resp, err
+	}
+	return resp, fault.New(fault.Invalid, "%q is no step of a rotation.", req.Step)
 }
 
 func (r *Rack) snapshotFile() string { return filepath.Join(r.Config.StateDir, "snapshot.json") }

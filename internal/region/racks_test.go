@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,10 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/rack"
+	"github.com/metalward/metalward/internal/rack/power"
+	"github.com/metalward/metalward/internal/rack/power/ipmi"
+	"github.com/metalward/metalward/internal/rack/power/powertest"
+	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/wire"
@@ -250,6 +255,103 @@ func TestRackTokenByAPI(t *testing.T) {
 	for _, op := range []string{"generate_token", "show_shared_secret", "rotate_shared_secret"} {
 		if res := s.call("alice", "POST", path+"?op="+op, "name", "x"); res.Code != 403 {
 			t.Errorf("alice, %s: got %d", op, res.Code)
+		}
+	}
+}
+
+// TestRotateBMCThroughRack has a region rotate the account of OpenIPMI's simulator through a rack: nothing in between is made up.
+func TestRotateBMCThroughRack(t *testing.T) {
+	drive := ipmi.New()
+	query := func(ctx context.Context, p metal.PowerParameters) error {
+		_, err := drive.Do(ctx, power.Request{Action: metal.ActionQuery, Parameters: power.NewParameters(p)})
+		return err
+	}
+	given, _ := powertest.OpenIPMI(t, query)
+	r := runRegion(t, t.TempDir(), time.Now)
+	dir := filepath.Join(t.TempDir(), "rack")
+	if _, err := rack.Enrol(context.Background(), dir, r.BaseURL, r.mintFor(t, "rack0")); err != nil {
+		t.Fatal(err)
+	}
+	defer startRack(t, dir, time.Now)()
+	waitFor(t, "the rack to connect", func() bool { return len(r.Controllers.Connected()) == 1 })
+	admin := authz.With(context.Background(), authz.Principal{Kind: authz.User, Name: "admin", Rights: authz.Everything()})
+	arch, kind := "amd64/generic", "ipmi"
+	m, err := r.Machines.Create(admin, machines.NewMachine{Architecture: &arch, PowerType: &kind, PowerParameters: given, MACs: []string{"52:54:00:00:00:01"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, user := range []string{"metalward-a", "metalward-b"} {
+		if _, err := r.Machines.RotateBMC(admin, m.SystemID, i == 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "the rotation", func() bool {
+			a, err := r.Machines.BMCAccount(admin, m.SystemID)
+			return err == nil && a.State == metal.RotationNone
+		})
+		a, err := r.Machines.BMCAccount(admin, m.SystemID)
+		if err != nil || a.Problem != "" || !a.Managed {
+			t.Fatalf("got %+v, %v", a, err)
+		}
+		s, err := r.Machines.ShowBMC(admin, m.SystemID)
+		if err != nil || s.InUse.User != user || s.Previous == nil {
+			t.Fatalf("got %q, %v", s.InUse.User, err)
+		}
+		login := func(c metal.BMCCredentials) error {
+			p := maps.Clone(given)
+			p["power_user"], p["power_pass"] = c.User, c.Password
+			return query(context.Background(), p)
+		}
+		if err := login(s.InUse); err != nil {
+			t.Errorf("the account in use: %v", err)
+		}
+		if err := login(*s.Previous); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("the account before: got %v, want it shut out", err)
+		}
+		if state, err := r.Machines.QueryPower(admin, m.SystemID); err != nil || state == metal.PowerUnknown {
+			t.Errorf("got power %s, %v", state, err)
+		}
+	}
+}
+
+// TestBMCByAPI keeps credentials to who may read them, uncached, and answers what a rotation of many came to.
+func TestBMCByAPI(t *testing.T) {
+	s := newSurface(t)
+	var m struct {
+		ID string `json:"system_id"`
+	}
+	res := s.call("admin", "POST", "/machines/", "hostname", "node", "architecture", "amd64", "mac_addresses", "52:54:00:00:00:01", "commission", "false",
+		"power_type", "ipmi", "power_parameters_power_address", "192.0.2.9", "power_parameters_power_user", "root", "power_parameters_power_pass", "canary-bmc")
+	if err := json.Unmarshal(res.Body.Bytes(), &m); err != nil || m.ID == "" {
+		t.Fatalf("got %d %s", res.Code, res.Body)
+	}
+	path := "/machines/" + m.ID + "/"
+	for _, c := range []struct {
+		user, method, path string
+		fields             []string
+		code               int
+		says               string
+	}{
+		{"admin", "POST", path + "?op=rotate_bmc", nil, 409, "take_over=true"},
+		{"admin", "POST", path + "?op=rotate_bmc", []string{"take_over", "perhaps"}, 400, "take_over"},
+		{"alice", "POST", path + "?op=rotate_bmc", []string{"take_over", "true"}, 403, ""},
+		{"alice", "POST", path + "?op=show_bmc_credentials", nil, 403, ""},
+		{"admin", "POST", "/machines/?op=rotate_bmc", nil, 400, "all=true"},
+		{"admin", "POST", "/machines/?op=rotate_bmc", []string{"all", "true"}, 200, `"begun":[]`},
+		{"admin", "GET", path + "?op=bmc_account", nil, 200, `"managed":false`},
+		{"admin", "POST", "/machines/?op=rotate_bmc", []string{"pool", "default", "take_over", "true"}, 200, `"begun":["` + m.ID + `"]`},
+		{"admin", "GET", path + "?op=bmc_account", nil, 200, `"state":"setting"`},
+		{"admin", "POST", path + "?op=show_bmc_credentials", nil, 200, `"in_use":{"power_user":"root","power_pass":"canary-bmc"}`},
+		{"admin", "POST", path + "?op=show_bmc_credentials", nil, 200, `"next":{"power_user":"metalward-a"`},
+	} {
+		res := s.call(c.user, c.method, c.path, c.fields...)
+		if res.Code != c.code || !strings.Contains(res.Body.String(), c.says) {
+			t.Errorf("%s %s %s %v: got %d %s", c.user, c.method, c.path, c.fields, res.Code, res.Body)
+		}
+		if strings.Contains(c.path, "show") && c.code == 200 && res.Header().Get("Cache-Control") != "no-store" {
+			t.Error("credentials may be cached")
+		}
+		if c.code != 200 && strings.Contains(res.Body.String(), "canary-bmc") {
+			t.Error("a refusal has the password")
 		}
 	}
 }

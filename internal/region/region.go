@@ -483,6 +483,20 @@ func (r *Region) RotateShared(ctx context.Context, refuse bool) (site.Shared, er
 	return x, r.site.WriteShared(ctx, r.dir)
 }
 
+// BMCSelection says whose BMC accounts to rotate.
+type BMCSelection struct {
+	Machines, Pools []string // system ids, names
+	All, TakeOver   bool
+}
+
+// RotateBMCs begins rotations of the accounts of BMCs. Kinds: Invalid when nothing is named.
+func (r *Region) RotateBMCs(ctx context.Context, b BMCSelection) (machines.Rotations, error) {
+	if !b.All && len(b.Machines) == 0 && len(b.Pools) == 0 {
+		return machines.Rotations{}, fault.New(fault.Invalid, "Name machines or pools, or say --all.")
+	}
+	return r.Machines.RotateBMCs(ctx, store.MachineQuery{SystemIDs: b.Machines, Pools: b.Pools}, b.TakeOver, "on the controller")
+}
+
 // Handler serves the HTTPS port's requests: for tests.
 func (r *Region) Handler() http.Handler { return r.server.Handler() }
 

@@ -51,11 +51,12 @@ var (
 
 	Snapshot = Message{"snapshot", FromRegion, 16 * mib, "A new snapshot for the rack to serve from."}
 	Power    = Message{"power", FromRegion, 16 * kib, "A power command."}
+	Rotate   = Message{"rotate", FromRegion, 16 * kib, "A step of the rotation of a BMC's account."}
 )
 
 // Messages is the table: every call there is.
 var Messages = []Message{Hello, Renew, ServeCert, Boot, Claim, Task, Found, Output, Progress, Seed, Done, PhoneHome, Leases, PowerKey,
-	Security, Image, Snapshot, Power}
+	Security, Image, Snapshot, Power, Rotate}
 
 // HelloRequest introduces a rack.
 type HelloRequest struct {
@@ -224,6 +225,25 @@ type PowerResponse struct {
 	Error string           `json:"error,omitempty"` // for people; empty when it worked
 }
 
+// RotateRequest is a step of the rotation of the account of a machine's BMC: metal.RotationSetting or RotationRetiring. Like a
+// power command it carries a reference.
+type RotateRequest struct {
+	CommandID int64               `json:"command_id"`
+	SystemID  string              `json:"system_id"`
+	PowerType string              `json:"power_type"`
+	Step      metal.RotationState `json:"step"`
+	Timeout   time.Duration       `json:"timeout"`
+}
+
+// RotateResponse is how a step ended that did not fail.
+type RotateResponse struct {
+	// PasswordBytes is how much of the new password the BMC took.
+	PasswordBytes int `json:"password_bytes,omitempty"`
+	// Lost says that the account in use is gone from the BMC and that the old one works; Stays that the old one cannot be shut out.
+	Lost  bool `json:"lost,omitempty"`
+	Stays bool `json:"stays,omitempty"`
+}
+
 // PowerKeyRequest asks for the parameters of a command under way.
 type PowerKeyRequest struct {
 	CommandID int64  `json:"command_id"`
@@ -233,6 +253,8 @@ type PowerKeyRequest struct {
 // PowerKeyResponse reveals power parameters to the rack that carries out the command. It is secret.
 type PowerKeyResponse struct {
 	Parameters metal.PowerParameters `json:"parameters"`
+	// Other is the account to make, or to shut out, in a step of a rotation.
+	Other *metal.BMCCredentials `json:"other,omitempty"`
 }
 
 // SecurityRequest reports a security event seen by the rack.

@@ -80,7 +80,11 @@ func (a *API) bindCore() map[string]handler {
 			st, err := a.Machines.QueryPower(r.ctx, r.path["system_id"])
 			return map[string]string{"state": string(st)}, err
 		},
-		"machine.release": a.onMachine(a.release),
+		"machine.release":              a.onMachine(a.release),
+		"machine.bmc_account":          a.readBMC,
+		"machine.rotate_bmc":           a.rotateBMC,
+		"machine.show_bmc_credentials": a.showBMC,
+		"machines.rotate_bmc":          a.rotateBMCs,
 
 		"events.query": a.events,
 		"results.list": a.results,

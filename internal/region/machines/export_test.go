@@ -14,6 +14,9 @@ const (
 	TokenLife    = tokenLife
 	CommandLife  = commandLife
 	MaxOldTokens = maxOldTokens
+
+	RotationLife    = rotationLife
+	KeepCredentials = keepCredentials
 )
 
 // RunDue carries out the power commands that are due, one after the other, and says how many there were.
@@ -30,9 +33,22 @@ func (s *Service) RunDue(ctx context.Context) (int, error) {
 	return len(due), err
 }
 
+// RunRotations carries out the steps that are due, one after the other, and what the schedule wants.
+func (s *Service) RunRotations(ctx context.Context) (n int, err error) {
+	sys := authz.AsSystem(ctx, "rotation")
+	err = errors.Join(s.scheduleRotations(sys), s.forgetCredentials(sys))
+	for _, a := range s.dueRotations(sys) {
+		n, err = n+1, errors.Join(err, s.rotateStep(sys, a))
+	}
+	return n, err
+}
+
+// NewPassword is newPassword.
+func NewPassword() string { return newPassword() }
+
 // Ticket opens a ticket as a call through a rack does.
 func (s *Service) Ticket(rackID, systemID string, audited bool) (id int64, done func()) {
-	return s.tickets.issue(ticket{rackID, systemID, audited})
+	return s.tickets.issue(ticket{rackID: rackID, systemID: systemID, audited: audited})
 }
 
 // DecodeUserData is decodeUserData.

@@ -369,8 +369,9 @@ func TestPowerKeyDuringCommand(t *testing.T) {
 			}
 			seen = r
 			key := wire.PowerKeyRequest{CommandID: r.CommandID, SystemID: r.SystemID}
-			p, err := l.Machines.PowerKey(l.rack.Ctx(), l.rack.ID, key)
-			if err != nil || p["power_pass"] != regiontest.BMCPassword || p["power_user"] != "admin" {
+			resp, err := l.Machines.PowerKey(l.rack.Ctx(), l.rack.ID, key)
+			p := resp.Parameters
+			if err != nil || resp.Other != nil || p["power_pass"] != regiontest.BMCPassword || p["power_user"] != "admin" {
 				t.Errorf("got %v, %v", p, err)
 			}
 			for name, c := range map[string]struct {
@@ -382,7 +383,7 @@ func TestPowerKeyDuringCommand(t *testing.T) {
 				"another command": {l.rack, wire.PowerKeyRequest{CommandID: r.CommandID + 1, SystemID: r.SystemID}},
 				"no command":      {l.rack, wire.PowerKeyRequest{SystemID: r.SystemID}},
 			} {
-				if p, err := l.Machines.PowerKey(c.rack.Ctx(), c.rack.ID, c.key); !fault.Is(err, fault.Forbidden) || len(p) != 0 {
+				if p, err := l.Machines.PowerKey(c.rack.Ctx(), c.rack.ID, c.key); !fault.Is(err, fault.Forbidden) || len(p.Parameters) != 0 {
 					t.Errorf("%s: got %v, %v; want Forbidden", name, p, err)
 				}
 			}

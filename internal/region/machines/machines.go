@@ -47,6 +47,7 @@ type Service struct {
 
 	metadataPort uint16
 	wake         chan struct{} // a power command may be due
+	wakeRotate   chan struct{} // a step of a rotation may be
 	tickets      tickets
 	mu           sync.Mutex
 	busy         map[string]bool // machines with a power call under way, guarded by mu
@@ -69,7 +70,7 @@ type Config struct {
 // New makes the service.
 func New(c Config) *Service {
 	return &Service{gate: c.Gate, site: c.Site, keys: c.Keys, racks: c.Racks, snaps: c.Snapshots, now: c.Now, log: c.Log, metadataPort: c.MetadataPort,
-		wake: make(chan struct{}, 1), busy: map[string]bool{}, stages: map[string]Stage{}}
+		wake: make(chan struct{}, 1), wakeRotate: make(chan struct{}, 1), busy: map[string]bool{}, stages: map[string]Stage{}}
 }
 
 // Stage is what an agent said last of its work.
@@ -549,7 +550,7 @@ func (s *Service) SetLock(ctx context.Context, systemID string, lock bool) (meta
 // Run carries out power commands, polls power states and enforces deadlines until the context ends.
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, loop := range []func(context.Context){s.runCommands, s.runPolls, s.runDeadlines} {
+	for _, loop := range []func(context.Context){s.runCommands, s.runPolls, s.runDeadlines, s.runRotations} {
 		wg.Go(func() { loop(ctx) })
 	}
 	wg.Wait()

@@ -34,7 +34,8 @@ type tickets struct {
 
 type ticket struct {
 	rackID, systemID string
-	audited          bool // false for the rounds of polling, which would flood the trail
+	audited          bool                // false for the rounds of polling, which would flood the trail
+	step             metal.RotationState // of a rotation: which other account comes along
 }
 
 func (t *tickets) issue(k ticket) (id int64, done func()) {
@@ -91,6 +92,9 @@ func (s *Service) putPower(c *gate.Call, m *metal.Machine, n NewMachine) error {
 	}
 	kept, err := s.powerSecrets(&c.Tx().View, m.SystemID)
 	if err != nil {
+		return err
+	}
+	if err := s.given(c, m, n.PowerParameters, kept); err != nil {
 		return err
 	}
 	t, _ := metal.FindPowerType(m.PowerType)
@@ -237,7 +241,7 @@ func (s *Service) call(ctx context.Context, m metal.Machine, action metal.PowerA
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, powerCallTime)
 	defer cancel()
-	id, done := s.tickets.issue(ticket{rackID, m.SystemID, audited})
+	id, done := s.tickets.issue(ticket{rackID: rackID, systemID: m.SystemID, audited: audited})
 	defer done()
 	if action != metal.ActionQuery {
 		if err := s.snaps.Sync(ctx, rackID); err != nil {
@@ -264,14 +268,15 @@ func (s *Service) call(ctx context.Context, m metal.Machine, action metal.PowerA
 	return state, err
 }
 
-// PowerKey reveals a machine's power parameters to the rack that carries out a call for it. Kinds: Forbidden.
-func (s *Service) PowerKey(ctx context.Context, rackID string, req wire.PowerKeyRequest) (p metal.PowerParameters, err error) {
+// PowerKey reveals a machine's power parameters to the rack that carries out a call for it, and the other account of a rotation.
+// Kinds: Forbidden.
+func (s *Service) PowerKey(ctx context.Context, rackID string, req wire.PowerKeyRequest) (resp wire.PowerKeyResponse, err error) {
 	s.tickets.mu.Lock()
 	k, ok := s.tickets.open[req.CommandID]
 	s.tickets.mu.Unlock()
 	if !ok || k.rackID != rackID || k.systemID != req.SystemID {
 		s.gate.Security(ctx, "power_key_refused", map[string]string{"machine": metal.Printable(req.SystemID, 32)})
-		return nil, fault.New(fault.Forbidden, "No power command for this machine is under way on this rack.")
+		return resp, fault.New(fault.Forbidden, "No power command for this machine is under way on this rack.")
 	}
 	read := func(v *store.View) (authz.Target, error) {
 		m, err := v.Machine(req.SystemID)
@@ -279,15 +284,18 @@ func (s *Service) PowerKey(ctx context.Context, rackID string, req wire.PowerKey
 			return authz.Target{}, err
 		}
 		secrets, err := s.powerSecrets(v, req.SystemID)
-		p = metal.PowerParameters{}
-		maps.Copy(p, m.PowerParameters)
-		maps.Copy(p, secrets)
+		resp.Parameters = metal.PowerParameters{}
+		maps.Copy(resp.Parameters, m.PowerParameters)
+		maps.Copy(resp.Parameters, secrets)
+		if err == nil && k.step != metal.RotationNone {
+			resp.Other, err = s.other(v, req.SystemID, k.step)
+		}
 		t := store.MachineTarget(m)
 		t.Rack = rackID // by the ticket: a machine that never booted belongs to no rack yet
 		return t, err
 	}
 	if !k.audited {
-		return p, s.gate.View(ctx, authz.MachinePowerKey, func(v *gate.Viewing) error {
+		return resp, s.gate.View(ctx, authz.MachinePowerKey, func(v *gate.Viewing) error {
 			t, err := read(v.View)
 			if err != nil {
 				return err
@@ -302,7 +310,7 @@ func (s *Service) PowerKey(ctx context.Context, rackID string, req wire.PowerKey
 		}
 		return c.Require(t)
 	})
-	return p, err
+	return resp, err
 }
 
 // enter marks a machine as having a power call under way; false when it has one already.

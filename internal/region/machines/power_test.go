@@ -134,14 +134,15 @@ func TestPowerKeyTickets(t *testing.T) {
 	for _, audited := range []bool{true, false} {
 		ticket, done := w.Machines.Ticket(w.rack.ID, id, audited)
 		req := wire.PowerKeyRequest{CommandID: ticket, SystemID: id}
-		p, err := w.Machines.PowerKey(ctx, w.rack.ID, req)
+		resp, err := w.Machines.PowerKey(ctx, w.rack.ID, req)
+		p := resp.Parameters
 		if err != nil || p["power_pass"] != regiontest.BMCPassword || p["power_address"] != "10.9.0.1" {
 			t.Errorf("got %v, %v, want the parameters", p, err)
 		}
 		refused := func(name string, rack *regiontest.Rack, req wire.PowerKeyRequest) {
 			t.Helper()
 			before := w.security(t, "power_key_refused")
-			if p, err := w.Machines.PowerKey(rack.Ctx(), rack.ID, req); !fault.Is(err, fault.Forbidden) || len(p) > 0 {
+			if p, err := w.Machines.PowerKey(rack.Ctx(), rack.ID, req); !fault.Is(err, fault.Forbidden) || len(p.Parameters) > 0 {
 				t.Errorf("%s: got %v, %v, want Forbidden", name, p, err)
 			}
 			if n := w.security(t, "power_key_refused") - before; n != 1 {

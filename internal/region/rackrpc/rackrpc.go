@@ -308,8 +308,7 @@ func (s *Server) handlers(source string, peer controllers.Peer) wire.Handlers {
 			return nil, s.Gate.Observe(ctx, gate.SeenLeases, func(tx *store.Tx, _ time.Time) error { return tx.PutLeases(id, r.Leases) })
 		}),
 		wire.PowerKey.Name: on(s, source, peer, func(ctx context.Context, r wire.PowerKeyRequest) (any, error) {
-			p, err := s.Machines.PowerKey(ctx, id, r)
-			return wire.PowerKeyResponse{Parameters: p}, err
+			return s.Machines.PowerKey(ctx, id, r)
 		}),
 		wire.Security.Name: on(s, source, peer, func(ctx context.Context, r wire.SecurityRequest) (any, error) {
 			s.Gate.Security(ctx, metal.Printable(r.Kind, 64), map[string]string{"seen_at": addrText(r.Source), "mac": string(r.MAC), "detail": r.Detail})

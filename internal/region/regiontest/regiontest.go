@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
@@ -222,10 +223,11 @@ type Rack struct {
 	core *Core
 
 	mu     sync.Mutex
-	power  func(context.Context, wire.PowerRequest) (wire.PowerResponse, error) // guarded by mu
-	calls  []wire.PowerRequest                                                  // guarded by mu
-	snap   metal.RackSnapshot                                                   // guarded by mu
-	closed bool                                                                 // guarded by mu
+	power  func(context.Context, wire.PowerRequest) (wire.PowerResponse, error)   // guarded by mu
+	rotate func(context.Context, wire.RotateRequest) (wire.RotateResponse, error) // guarded by mu
+	calls  []wire.PowerRequest                                                    // guarded by mu
+	snap   metal.RackSnapshot                                                     // guarded by mu
+	closed bool                                                                   // guarded by mu
 }
 
 // AddRack makes a rack controller with an interface in a network, for example "10.0.0.2/24", serves DHCP
@@ -295,6 +297,13 @@ func (r *Rack) OnPower(fn func(context.Context, wire.PowerRequest) (wire.PowerRe
 	r.power = fn
 }
 
+// OnRotate sets how the rack answers steps of rotations.
+func (r *Rack) OnRotate(fn func(context.Context, wire.RotateRequest) (wire.RotateResponse, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotate = fn
+}
+
 // Power lists the power commands that came, queries aside.
 func (r *Rack) Power() []wire.PowerRequest {
 	r.mu.Lock()
@@ -332,6 +341,18 @@ func (r *Rack) Call(ctx context.Context, m wire.Message, req, resp any) error {
 		defer r.mu.Unlock()
 		r.snap = req
 		return nil
+	case wire.RotateRequest:
+		r.mu.Lock()
+		fn := r.rotate
+		r.mu.Unlock()
+		if fn == nil {
+			return fault.New(fault.Unavailable, "No BMC answers.")
+		}
+		out, err := fn(ctx, req)
+		if p, ok := resp.(*wire.RotateResponse); ok {
+			*p = out
+		}
+		return err
 	case wire.PowerRequest:
 		r.mu.Lock()
 		fn := r.power

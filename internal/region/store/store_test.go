@@ -1229,6 +1229,9 @@ func testTouches(d *db) {
 		{"EndBoots", func(t *store.Tx) error { return t.EndBoots(m.SystemID, t0) }, func() []string { return []string{mach} }},
 		{"DropOldBoots", func(t *store.Tx) error { return t.DropOldBoots(t0) }, func() []string { return nil }},
 		{"AddCommand", func(t *store.Tx) error { return t.AddCommand(&cmd) }, func() []string { return []string{mach} }},
+		{"PutBMCAccount", func(t *store.Tx) error {
+			return t.PutBMCAccount(&metal.BMCAccount{SystemID: m.SystemID, State: metal.RotationSetting})
+		}, func() []string { return []string{mach} }},
 		{"PutCommand", func(t *store.Tx) error { return t.PutCommand(cmd) }, func() []string { return []string{mach} }},
 		{"DeleteCommand", func(t *store.Tx) error { _, err := t.DeleteCommand(cmd); return err }, func() []string { return []string{mach} }},
 		{"AddScriptSet", func(t *store.Tx) error { return t.AddScriptSet(&set, 3) }, func() []string { return []string{mach} }},

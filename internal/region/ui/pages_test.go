@@ -423,7 +423,7 @@ func TestSettings(t *testing.T) {
 		e.want(w, 200, `name="`+s.Name+`"`)
 	}
 	fields := []string{"maas_name", "north", "kernel_opts", "", "node_timeout", "45", "session_length", "1209600", "metalward_session_idle", "3600", "metalward_rack_renewal_grace", "30",
-		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "tls_cert_expiration_notification_interval", "30", "metalward_hsts_max_age", "300", "enable_disk_erasing_on_release", "on"}
+		"metalward_power_poll_interval", "60", "metalward_max_candidates", "256", "metalward_audit_retention_days", "0", "metalward_bmc_rotation_days", "0", "metalward_notify_email", "", "metalward_smtp_server", "", "metalward_smtp_sender", "", "tls_cert_expiration_notification_interval", "30", "metalward_hsts_max_age", "300", "enable_disk_erasing_on_release", "on"}
 	e.goes(e.post("/settings", e.admin, fields...), "/settings?notice=saved")
 	e.want(e.get("/settings?notice=saved", e.admin), 200, `value="45"`, "north · 1.0-test", "Saved.")
 	fields[5] = "99999"
@@ -507,4 +507,24 @@ func TestLiveParts(t *testing.T) {
 	e.want(e.get("/machines/"+id+"/row", e.user), 200, `<tr id="m-`+id+`"`, "node1", "!<html")
 	e.want(e.get("/machines/"+id+"/live", e.user), 200, "node1", "10.0.0.5", "!<html", "!<nav")
 	e.want(e.get("/machines/"+id+"/row", nil), 401, "!<tr")
+}
+
+// TestBMCAccount rotates and shows credentials in the pages: with a POST, for who may, once.
+func TestBMCAccount(t *testing.T) {
+	e := newEnv(t)
+	id := e.machine(metal.Machine{Hostname: "node", Status: metal.Ready, PoolID: metal.DefaultPoolID, PowerType: "ipmi", PowerParameters: metal.PowerParameters{"power_address": "192.0.2.9", "power_user": "root"}})
+	path := "/machines/" + id + "/bmc"
+	e.want(e.get("/machines/"+id, e.admin), 200, "BMC account")
+	e.want(e.get(path, e.admin), 200, "a person", "Show the credentials", "Rotate the BMC account")
+	e.want(e.post(path+"/rotate", e.admin), 409, "was given by a person")
+	e.want(e.post(path+"/rotate", e.user, "take_over", "on"), 403)
+	e.want(e.post(path+"/show", e.user), 403)
+	e.goes(e.post(path+"/rotate", e.admin, "take_over", "on"), path+"?notice=rotating")
+	e.want(e.get(path, e.admin), 200, "the old one is in use", "!metalward-a")
+	w := e.post(path+"/show", e.admin)
+	e.want(w, 200, "root", "metalward-a", "Being made")
+	if w.Header().Get("Cache-Control") != "no-store" {
+		t.Error("the credentials may be cached")
+	}
+	e.want(e.get("/audit?action=machine.show_bmc_credentials", e.admin), 200, "machine:"+id)
 }
