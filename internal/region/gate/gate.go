@@ -133,10 +133,11 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 			g.record(ctx, c, errors.New("panic"))
 		}
 	}()
+	first := g.call(ctx, action) // the time of the call is the same however often it runs: what is sealed may have it in it
 	err := g.settle(ctx, func() error {
 		return g.w.Do(ctx, func(tx *store.Tx) error {
 			c = g.call(ctx, action)
-			c.tx = tx
+			c.tx, c.now = tx, first.now
 			return fn(c)
 		}, func(tx *store.Tx) error {
 			if err := c.covered(); err != nil {
@@ -148,7 +149,7 @@ func (g *Gate) Do(ctx context.Context, action authz.Action, fn func(*Call) error
 	})
 	ended = true
 	if c == nil { // the transaction did not even start
-		c = g.call(ctx, action)
+		c = first
 	}
 	if err != nil {
 		g.record(ctx, c, err)

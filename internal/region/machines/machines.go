@@ -373,8 +373,9 @@ type NewMachine struct {
 // Create adds a machine. Kinds: Invalid, Forbidden.
 func (s *Service) Create(ctx context.Context, n NewMachine) (metal.Machine, error) {
 	var m metal.Machine
+	id := metal.NewSystemID() // once: its secrets are named after it
 	err := s.gate.Do(ctx, authz.MachineCreate, func(c *gate.Call) error {
-		m = metal.Machine{SystemID: metal.NewSystemID(), Status: metal.New, PoolID: metal.DefaultPoolID, ZoneID: metal.DefaultZoneID, PowerState: metal.PowerUnknown,
+		m = metal.Machine{SystemID: id, Status: metal.New, PoolID: metal.DefaultPoolID, ZoneID: metal.DefaultZoneID, PowerState: metal.PowerUnknown,
 			Architecture: "amd64/generic", Created: c.Now(), Updated: c.Now()}
 		if !authz.May(c.Principal(), authz.MachineCreate) {
 			return authz.Deny.Err(authz.Target{})

@@ -332,7 +332,11 @@ func (s *Service) Create(ctx context.Context, kind metal.ProviderKind, e Edit) (
 		if len(list) >= metal.MaxProviders {
 			return fault.New(fault.Exhausted, "There are %d identity providers; delete some first.", len(list))
 		}
-		p = metal.Provider{Kind: kind, Created: c.Now()}
+		id := p.ID // of a run before this one, after which its secret is named
+		if slices.ContainsFunc(list, func(o metal.Provider) bool { return o.ID == id }) {
+			id = 0
+		}
+		p = metal.Provider{ID: id, Kind: kind, Created: c.Now()}
 		if p.Type().Address.Name == "" {
 			p.Issuer = string(kind) + ":" + secret.Random(16).RevealString()
 		}

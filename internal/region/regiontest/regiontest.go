@@ -25,6 +25,7 @@ import (
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
@@ -72,6 +73,7 @@ type Core struct {
 	Keys   *secret.Safe
 	Shared []byte // the shared secret at the start
 	Site   *site.Site
+	Link   *secrets.Link // follows vault.json in Dir
 
 	Gate        *gate.Gate
 	Identity    *identity.Service
@@ -79,6 +81,7 @@ type Core struct {
 	Controllers *controllers.Service
 	Images      *images.Service
 	Machines    *machines.Service
+	Secrets     *secrets.Service
 
 	now func() time.Time
 }
@@ -112,6 +115,8 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 			t.Error(err)
 		}
 	})
+	c.Link = secrets.NewLink(dir, c.Keys, now)
+	must(c.Link.Open(ctx, c.Reader))
 	c.Gate = gate.New(gate.Config{Region: RegionID, Reader: c.Reader, Writer: c.Writer, Log: Silent, Now: now, Key: c.TrailKey(), Settle: c.Keys.Settle, Changed: func(touched []authz.Target) {
 		if c.Identity != nil {
 			c.Identity.Changed(touched)
@@ -120,6 +125,7 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 			c.Networks.Changed(touched)
 		}
 	}})
+	c.Secrets = secrets.New(secrets.Config{Gate: c.Gate, Keys: c.Keys, Now: now, Log: Silent, Link: c.Link, Region: RegionID})
 	c.Site, err = site.Load(ctx, c.Gate, c.Keys, now())
 	must(err)
 	must(c.Site.LoadShared(ctx, dir))

@@ -47,14 +47,18 @@ func ProviderTarget(id int64) authz.Target {
 	return authz.Target{Noun: authz.NounProvider, ID: authz.ID(id)}
 }
 
-// AddProvider inserts a provider with its groups and sets its ID. Kinds: Conflict when name or issuer is taken.
+// AddProvider inserts a provider with its groups, and sets its ID unless it has one. Kinds: Conflict when name or issuer is taken.
 func (t *Tx) AddProvider(p *metal.Provider) (err error) {
 	options, err := json.Marshal(p.Options)
 	if err != nil {
 		return err
 	}
-	p.ID, err = t.insert("INSERT INTO providers (kind, name, issuer, options, create_users, enabled, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		p.Kind, p.Name, p.Issuer, string(options), bit(p.CreateUsers), bit(p.Enabled), micros(p.Created))
+	columns, values := "kind, name, issuer, options, create_users, enabled, created", []any{p.Kind, p.Name, p.Issuer, string(options), bit(p.CreateUsers), bit(p.Enabled), micros(p.Created)}
+	if p.ID == 0 {
+		p.ID, err = t.insert("INSERT INTO providers ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?)", values...)
+	} else {
+		_, err = t.exec("INSERT INTO providers ("+columns+", id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", append(values, p.ID)...)
+	}
 	t.touch(ProviderTarget(p.ID), true)
 	if err != nil {
 		return err
