@@ -29,9 +29,6 @@ import (
 
 // TestMain stops the database server that tests of this package share.
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
-		child()
-	}
 	regiontest.Main(m)
 }
 
@@ -435,4 +432,33 @@ func TestVaultDump(t *testing.T) {
 			t.Errorf("%s opens without Vault", row.Ref)
 		}
 	}
+}
+
+// setupOnly is a state folder beside a Vault, without a region.
+type setupOnly struct {
+	dir   string
+	fake  *vaulttest.Fake
+	site  *vaulttest.Site
+	clock *regiontest.Clock
+	role  string
+	t     *testing.T
+}
+
+func newSetup(t *testing.T) *setupOnly {
+	t.Helper()
+	v := &setupOnly{dir: t.TempDir(), fake: vaulttest.NewFake(), clock: regiontest.NewClock(), t: t}
+	v.fake.Now = v.clock.Now
+	v.site = vaulttest.Serve(t, v.fake)
+	v.role = v.fake.SetRole(t, roleName, vaulttest.SitePolicy("secret", "metalward").With(vaulttest.RotatePolicy(roleName)), 24*time.Hour, 24*time.Hour)
+	return v
+}
+
+func (v *setupOnly) setup() secrets.Setup { return secrets.Setup{Dir: v.dir, Now: v.clock.Now} }
+
+// request asks for a Vault by a wrapping token, or by a new one.
+func (v *setupOnly) request(token string) secrets.VaultRequest {
+	if token == "" {
+		token = v.fake.Wrap(v.t, roleName)
+	}
+	return secrets.VaultRequest{URL: v.site.URL, CA: v.site.CA, RoleID: v.role, Token: secret.FromString(token), Mount: "secret", Path: "metalward"}
 }
