@@ -99,6 +99,8 @@ type Options struct {
 	Log     *slog.Logger
 	// Offline opens the services without listening: for commands on the region's host.
 	Offline bool
+	// Rehearse runs each write transaction twice: for tests. See store.Database.
+	Rehearse bool
 }
 
 // New opens a region's state, making it at first start, and its listeners.
@@ -137,6 +139,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
+	db.Rehearse = o.Rehearse
 	if r.reader, r.writer, err = store.OpenWith(ctx, db); err != nil {
 		return nil, err
 	}

@@ -55,7 +55,8 @@ func newSurfaceWith(t *testing.T, change func(*Options)) *surface {
 	t.Helper()
 	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}, log: &kept{}}
 	ctx := context.Background()
-	o := Options{Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+	// All that is done to a surface is done, undone and done again: what each call leaves is as if it had run once.
+	o := Options{Rehearse: true, Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
 		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	change(&o)
 	r, err := New(ctx, o)

@@ -406,9 +406,10 @@ func (s *Service) execute(ctx context.Context, cmd store.CommandRow) error {
 		c.Note("power", string(cmd.Action))
 		if callErr != nil && c.Now().Before(cmd.Deadline) {
 			c.Note("error", fault.Message(callErr))
-			cmd.Attempts++
-			cmd.NotUntil = c.Now().Add(min(time.Duration(cmd.Attempts)*2*time.Second, 30*time.Second))
-			return c.Tx().PutCommand(cmd)
+			next := cmd // this may run again
+			next.Attempts++
+			next.NotUntil = c.Now().Add(min(time.Duration(next.Attempts)*2*time.Second, 30*time.Second))
+			return c.Tx().PutCommand(next)
 		}
 		if current, err := c.Tx().DeleteCommand(cmd); err != nil || !current {
 			return err

@@ -322,7 +322,9 @@ func (s *Service) CreateSubnet(ctx context.Context, sub metal.Subnet) (metal.Sub
 	if sub.Name == "" {
 		sub.Name = sub.CIDR.String()
 	}
+	asked := sub
 	err := s.edit(ctx, authz.Target{Noun: authz.NounSubnet}, func(c *gate.Call) error {
+		sub = asked // this may run again, when its VLAN was undone
 		if sub.VLANID == 0 {
 			if err := c.Require(authz.Target{Noun: authz.NounFabric}); err != nil {
 				return err

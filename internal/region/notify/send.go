@@ -256,17 +256,18 @@ func (s *Service) Send(ctx context.Context) error {
 		n := texts[d.NotificationID]
 		failed := s.sendOne(ctx, d.Sender, conf, n)
 		err := s.gate.Observe(ctx, gate.SeenDelivery, func(tx *store.Tx, now time.Time) error {
-			if d.Attempts++; failed == nil || d.Attempts >= maxAttempts {
+			next := d // this may run again
+			if next.Attempts++; failed == nil || next.Attempts >= maxAttempts {
 				return tx.EndDelivery(d.ID)
 			}
-			d.NotUntil = now.Add(min(firstRetry<<d.Attempts, lastRetry))
-			return tx.PutDelivery(d)
+			next.NotUntil = now.Add(min(firstRetry<<next.Attempts, lastRetry))
+			return tx.PutDelivery(next)
 		})
 		if err != nil {
 			return err
 		}
 		if failed != nil {
-			s.log.WarnContext(ctx, "cannot send a notification", "by", d.Sender, "notification", n.ID, "attempt", d.Attempts, "error", failed)
+			s.log.WarnContext(ctx, "cannot send a notification", "by", d.Sender, "notification", n.ID, "attempt", d.Attempts+1, "error", failed)
 		}
 	}
 	return nil

@@ -52,7 +52,9 @@ func newEnv(t testing.TB, dsn string) *env {
 	e.key = key.Private()
 	e.p = metal.Provider{Kind: metal.ProviderRBAC, Name: "rbac", Issuer: e.server.URL, Enabled: true, CreateUsers: true,
 		Options: map[string]string{"agent_username": e.server.Register("Site", key.Public())}}
-	e.edit(func(tx *store.Tx) error { return tx.AddProvider(&e.p) })
+	made := e.p
+	e.edit(func(tx *store.Tx) error { made.ID = 0; return tx.AddProvider(&made) })
+	e.p = made
 	e.s = e.region("region-one")
 	return e
 }

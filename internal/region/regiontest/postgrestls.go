@@ -85,15 +85,15 @@ func NewTLSPostgres(t testing.TB, plain bool, names ...string) *TLSPostgres {
 	if !plain {
 		args = append(args, "-c", "ssl=on")
 	}
-	base, stop, skip, err := startPostgres(p.Port, prepare, args...)
+	own, skip, err := startPostgres(p.Port, prepare, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if skip != "" {
 		t.Skip(skip)
 	}
-	t.Cleanup(stop)
-	p.Admin = base
+	t.Cleanup(own.remove)
+	p.Admin = own.base
 	for _, stmt := range []string{"CREATE ROLE metalward LOGIN PASSWORD '" + strings.ReplaceAll(p.Password, "'", "''") + "'", "CREATE ROLE clientcert LOGIN", "CREATE DATABASE metalward OWNER metalward", "CREATE DATABASE clientcert OWNER clientcert"} {
 		p.Exec(stmt)
 	}

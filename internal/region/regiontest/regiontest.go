@@ -108,7 +108,8 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 	ring, err := secret.OpenKeyring(filepath.Join(dir, "root.key"))
 	must(err)
 	c.Keys = secret.NewSafe(ring, now, nil)
-	c.Reader, c.Writer, err = store.Open(ctx, dsn)
+	_, benchmark := t.(*testing.B)
+	c.Reader, c.Writer, err = store.OpenWith(ctx, store.Database{DSN: dsn, Rehearse: !benchmark})
 	must(err)
 	t.Cleanup(func() {
 		if err := errors.Join(c.Reader.Close(), c.Writer.Close()); err != nil {

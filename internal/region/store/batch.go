@@ -101,7 +101,7 @@ func (w *Writer) together(ctx context.Context, fn, check func(*Tx) error) error 
 		b = &batch{tx: tx, done: make(chan struct{})}
 		q.open = b
 	}
-	err, lost := q.call(ctx, b, fn, check)
+	err, lost := q.call(ctx, b, fn, check, w.rehearse)
 	<-b.done
 	if b.err != nil && !lost {
 		return b.err
@@ -111,7 +111,7 @@ func (w *Writer) together(ctx context.Context, fn, check func(*Tx) error) error 
 
 // call runs fn and check inside the batch and passes the turn on, also when they panic. It reports whether the batch
 // was lost by this call.
-func (w *writer) call(ctx context.Context, b *batch, fn, check func(*Tx) error) (err error, lost bool) { //nolint:revive // the error is the result, lost qualifies it
+func (w *writer) call(ctx context.Context, b *batch, fn, check func(*Tx) error, rehearse bool) (err error, lost bool) { //nolint:revive // the error is the result, lost qualifies it
 	defer func() { w.next(b) }()
 	b.calls++
 	if err := ctx.Err(); err != nil {
@@ -135,8 +135,15 @@ func (w *writer) call(ctx context.Context, b *batch, fn, check func(*Tx) error) 
 			err, lost = undo, true
 		}
 	}()
-	if err = fn(tx); err == nil {
-		err = check(tx)
+	err = attempt(tx, fn, check)
+	if rehearse && tx.lost == nil {
+		first, was := tx, err
+		if err := b.exec("ROLLBACK TO one"); err != nil {
+			tx.lost = err
+			return err, true
+		}
+		tx = &Tx{View: View{ctx: ctx, run: context.WithoutCancel(ctx), tx: b.tx, d: sqliteDialect}}
+		err = same(first, tx, was, attempt(tx, fn, check))
 	}
 	if err == nil {
 		err = ctx.Err() // a caller who left is not served

@@ -11,9 +11,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -51,6 +54,9 @@ type Writer struct {
 	d     dialect
 	queue *writer // SQLite's
 
+	// rehearse has each call run twice; see Database.
+	rehearse bool
+
 	// crowd lets PostgreSQL's transactions run at once, but one alone that has collided: a region's own calls cannot keep
 	// each other from ever getting done. Calls do not nest.
 	crowd sync.RWMutex
@@ -68,6 +74,9 @@ type Database struct {
 	DSN string
 	// WeakTLS lets a PostgreSQL on another host be spoken to without verifying it.
 	WeakTLS bool
+	// Rehearse runs what each write transaction does, undoes it, and runs it again: for tests, which so prove of every call that it
+	// may run several times, as PostgreSQL has it do after a collision.
+	Rehearse bool
 }
 
 // OpenWith is Open with options.
@@ -87,7 +96,7 @@ func OpenWith(ctx context.Context, o Database) (*Reader, *Writer, error) {
 	if err := migrate(ctx, write, d); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
 	}
-	return &Reader{read, d, server}, &Writer{db: write, d: d, queue: &writer{}}, nil
+	return &Reader{read, d, server}, &Writer{db: write, d: d, queue: &writer{}, rehearse: o.Rehearse}, nil
 }
 
 // openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one
@@ -148,7 +157,11 @@ func (r *Reader) View(ctx context.Context, fn func(*View) error) error {
 		return unavailable(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	return fn(&View{ctx: ctx, run: ctx, tx: tx, d: r.d})
+	v := &View{ctx: ctx, run: ctx, tx: tx, d: r.d}
+	if err := fn(v); err == nil || !gone(v.lost) {
+		return err
+	}
+	return unavailable(v.lost)
 }
 
 // How a transaction that collided is run again: at once, while this region's other calls wait; and if it collides even
@@ -196,26 +209,53 @@ func (w *Writer) alone(ctx context.Context, shy bool, fn, check func(*Tx) error)
 		w.crowd.RLock()
 		defer w.crowd.RUnlock()
 	}
-	sqlTx, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
+	begin := func() (*Tx, error) {
+		sqlTx, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
+		return &Tx{View: View{ctx: ctx, run: ctx, tx: sqlTx, d: w.d}}, err
+	}
+	tx, err := begin()
 	if err != nil {
 		return unavailable(err)
 	}
-	defer func() { _ = sqlTx.Rollback() }()
-	tx := &Tx{View: View{ctx: ctx, run: ctx, tx: sqlTx, d: w.d}}
-	err = fn(tx)
-	if err == nil {
-		err = check(tx)
+	defer func() { _ = tx.tx.Rollback() }()
+	err = attempt(tx, fn, check)
+	if w.rehearse && tx.lost == nil {
+		first, was := tx, err
+		if err := first.tx.Rollback(); err != nil {
+			return unavailable(err)
+		}
+		again, err2 := begin()
+		if err2 != nil {
+			return unavailable(err2)
+		}
+		tx, err = again, same(first, again, was, attempt(again, fn, check))
 	}
 	if tx.lost != nil { // whatever fn made of it
-		return tx.lost
+		err = tx.lost
+	} else if err == nil {
+		if err = tx.tx.Commit(); err != nil {
+			err = fmt.Errorf("cannot commit: %w", err)
+		}
 	}
-	if err != nil {
+	if gone(err) {
+		err = unavailable(err)
+	}
+	return err
+}
+
+func attempt(tx *Tx, fn, check func(*Tx) error) error {
+	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("cannot commit: %w", err)
+	return check(tx)
+}
+
+// same holds a call's second run against its first and returns how the second ended, or that the two differ.
+func same(first, again *Tx, was, is error) error {
+	if again.lost != nil || (was == nil) == (is == nil) && len(first.touches) == len(again.touches) {
+		return is
 	}
-	return nil
+	return fmt.Errorf("a call that was run again did something else: at first it ended with %v and touched %d objects, then with %v and %d", was, len(first.touches), is, len(again.touches))
 }
 
 // View is a read transaction. Its methods are spread over this package, one file per noun.
@@ -232,7 +272,7 @@ type View struct {
 
 // note keeps an error that ends the transaction.
 func (v *View) note(err error) error {
-	if err != nil && v.lost == nil && (collided(err) || undone(err)) {
+	if err != nil && v.lost == nil && (collided(err) || undone(err) || gone(err)) {
 		v.lost = err
 	}
 	return err
@@ -250,6 +290,20 @@ func undone(err error) bool {
 		return true
 	}
 	return false
+}
+
+// gone reports whether an error means that PostgreSQL is not there, or that the connection to it broke: whoever asked may ask again
+// in a moment. Source: PostgreSQL's documentation, "PostgreSQL Error Codes", class 08 and 57P01 to 57P03.
+func gone(err error) bool {
+	var pg *pgconn.PgError
+	var network net.Error
+	switch {
+	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &pg):
+		return strings.HasPrefix(pg.Code, "08") || pg.Code == "57P01" || pg.Code == "57P02" || pg.Code == "57P03"
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) || pgconn.SafeToRetry(err)
 }
 
 // ready refuses a statement that must not run: of a caller who left, of a lost transaction, or with hostile text.

@@ -135,7 +135,7 @@ func newEnv(t *testing.T) *env {
 func newEmptyEnv(t *testing.T) *env {
 	t.Helper()
 	ctx, dir := t.Context(), t.TempDir()
-	r, w, err := store.Open(ctx, filepath.Join(dir, "region.db"))
+	r, w, err := store.OpenWith(ctx, store.Database{DSN: filepath.Join(dir, "region.db"), Rehearse: true})
 	if err != nil {
 		t.Fatal(err)
 	}
