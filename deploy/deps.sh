@@ -5,7 +5,7 @@ set -eu
 
 declare -A packages=(
   [run]="zstd cpio kmod"
-  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd python3-macaroonbakery testssl.sh"
+  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd swtpm python3-macaroonbakery testssl.sh"
   [e2e]="qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 ipmitool openipmi openssh-client tcpdump dnsmasq-base zstd cpio kmod mtools dosfstools fdisk e2fsprogs mmdebstrap arch-test"
 )
 # A program of each package that is not there under the package's own name.
