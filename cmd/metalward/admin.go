@@ -36,6 +36,7 @@ func offline(ctx context.Context, c config.Region) (*region.Region, error) {
 func stateFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.StateDir, "state-dir", defaultStateDir(), "the region's state folder")
 	fs.StringVar(&c.Database, "database", "", "postgres:// URL without a password; by default what `metalward init region` wrote down")
+	rootFlags(fs, c)
 }
 
 func createAdmin(ctx context.Context, args []string) error {

@@ -21,7 +21,9 @@ const secretsUsage = `usage: metalward secrets COMMAND …
   rotate root [--finish]                   the root key, root.key in the state folder, which wraps those keys
   rotate shared-secret [--refuse-tokens]   what enrolment tokens of racks are minted with
   rotate bmc --machine ID… | --pool NAME… | --all [--take-over]
-                                           the accounts by which machines' BMCs are spoken to`
+                                           the accounts by which machines' BMCs are spoken to
+  root status | export | import | seal-tpm | unseal
+                                           where the root key is, and moving it`
 
 // secretsCommands are the sub-commands, by the words that name them.
 var secretsCommands = map[string]func(ctx context.Context, args []string) error{
@@ -33,6 +35,9 @@ var secretsCommands = map[string]func(ctx context.Context, args []string) error{
 
 // secrets rotates and moves what the instance keeps secret.
 func secrets(ctx context.Context, args []string) error {
+	if len(args) >= 1 && args[0] == "root" {
+		return secretsRoot(ctx, args[1:])
+	}
 	if len(args) >= 2 {
 		if run := secretsCommands[args[0]+" "+args[1]]; run != nil {
 			return run(ctx, args[2:])

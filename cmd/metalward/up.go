@@ -40,6 +40,7 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.BoolVar(&c.ProxyProtocol, "proxy-protocol", false, "the trusted proxies say who the client is by the PROXY protocol, all of them")
 	egressFlags(fs, c)
+	rootFlags(fs, c)
 	observationFlags(fs, &c.Observation)
 	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
 }

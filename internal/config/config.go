@@ -56,6 +56,11 @@ type Region struct {
 	// SecuritySyslog is the host and port of a syslog server over TLS (RFC 5425, port 6514) that security events go
 	// to; SecuritySyslogCA is the PEM file of the authority of its certificate, if this host does not trust it anyway.
 	SecuritySyslog, SecuritySyslogCA string
+	// RootCredential is the path of the root key where systemd hands it over (LoadCredentialEncrypted=). Default: none; root.key in
+	// the state folder is used, or what the TPM has sealed of it.
+	RootCredential string
+	// TPM is the TPM's device, or unix:PATH of the socket of one in software. Default /dev/tpmrm0, where the root key is sealed.
+	TPM string
 	// EgressCA is a PEM file of authorities that such servers' certificates may be of, besides those that this host trusts.
 	EgressCA string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.

@@ -36,11 +36,15 @@ func lockState(dir string) (*os.File, error) {
 // Backup writes all that the region is, encrypted with its root key, which is not in it, or for an age recipient.
 // Kinds: Invalid on "recipient".
 func (r *Region) Backup(ctx context.Context, out io.Writer, version, recipient string, images bool) error {
-	keys, err := secret.OpenKeyring(filepath.Join(r.dir, rootKeyFile))
+	key, _, err := r.root.read()
 	if err != nil {
 		return err
 	}
-	return backup.Write(ctx, out, backup.Source{StateDir: r.dir, Reader: r.reader, Version: version, Images: images}, backup.Key{Root: keys, Recipient: recipient})
+	keys, err := secret.NewKeyring(key)
+	if err != nil {
+		return err
+	}
+	return backup.Write(ctx, out, backup.Source{StateDir: r.dir, Reader: r.reader, Version: version, Images: images, RootKey: rootText(key)}, backup.Key{Root: keys, Recipient: recipient})
 }
 
 // Restore makes a region of a backup, in a state folder without one. c.Database says where its database goes; SQLite if it

@@ -30,7 +30,7 @@ const (
 // openSafe opens the instance's keyset with the root key, or makes one: at the first start, and at the first start of an instance that
 // began before there were keysets.
 func (r *Region) openSafe(ctx context.Context, now func() time.Time) (*secret.Safe, error) {
-	root, err := openRoot(r.dir)
+	root, err := r.root.open()
 	if err != nil {
 		return nil, err
 	}
@@ -44,21 +44,12 @@ func (r *Region) openSafe(ctx context.Context, now func() time.Time) (*secret.Sa
 		}
 	}
 	return secret.NewSafe(set.Keyring(), now, func(ctx context.Context) (set secret.Keyset, err error) {
-		root, err := openRoot(r.dir) // it may have been rotated
+		root, err := r.root.open() // it may have been rotated
 		if err == nil {
 			set, _, err = readKeyset(ctx, r.reader, root)
 		}
 		return set, err
 	}), nil
-}
-
-// openRoot reads the root key of a state folder, or makes one.
-func openRoot(dir string) (*secret.KeyRoot, error) {
-	key, err := secret.LoadOrCreateKey(filepath.Join(dir, rootKeyFile))
-	if err != nil {
-		return nil, fmt.Errorf("cannot open root key: %w", err)
-	}
-	return secret.NewKeyRoot(key)
 }
 
 // readKeyset reads the keyset that a root wraps; false when the database has none at all.
@@ -133,7 +124,12 @@ func TrailKey(stateDir string) (ed25519.PublicKey, error) {
 func (r *Region) RotateRoot(ctx context.Context, finish bool) (done bool, err error) {
 	ctx = authz.AsSystem(ctx, "host")
 	now, next := filepath.Join(r.dir, rootKeyFile), filepath.Join(r.dir, rootKeyNext)
-	root, err := openRoot(r.dir)
+	if _, kind, err := r.root.read(); err != nil {
+		return false, err
+	} else if kind != RootInFile {
+		return false, fault.New(fault.Conflict, "The root key is not in %s: put it there first (metalward secrets root unseal), and elsewhere again afterwards.", now)
+	}
+	root, err := r.root.open()
 	if err != nil {
 		return false, err
 	}

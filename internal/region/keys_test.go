@@ -107,7 +107,7 @@ func TestRotateRoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			host := s.beside()
-			root, err := openRoot(s.dir)
+			root, err := rootSource{dir: s.dir}.open()
 			if err != nil {
 				t.Fatal(err)
 			}

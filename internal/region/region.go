@@ -86,7 +86,8 @@ type Region struct {
 	https, plain, rpcListener net.Listener
 
 	site    *site.Site
-	dir     string            // the state folder
+	dir     string // the state folder
+	root    rootSource
 	running *os.File          // locked while this region runs
 	trail   ed25519.PublicKey // checks the signatures of the trail
 }
@@ -120,7 +121,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
-	opened := &Region{log: o.Log, dir: cfg.StateDir}
+	opened := &Region{log: o.Log, dir: cfg.StateDir, root: rootSource{cfg.StateDir, cfg.RootCredential, cfg.TPM}}
 	r = opened
 	defer func() {
 		if err != nil {
@@ -209,7 +210,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 			return nil, err
 		}
 	}
-	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return openRoot(r.dir) }, Link: link, Region: r.ID, Tell: notes})
+	r.Secrets = secrets.New(secrets.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Root: func() (secret.Root, error) { return r.root.open() }, Link: link, Region: r.ID, Tell: notes})
 	if err := r.Secrets.Follow(ctx); err != nil {
 		return nil, err
 	}

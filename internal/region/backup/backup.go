@@ -59,6 +59,7 @@ type Source struct {
 	Reader   *store.Reader
 	Version  string
 	Images   bool
+	RootKey  secret.Value // as its file has it; written only for a recipient
 }
 
 // Key is what a backup is encrypted with: the root key, or an age recipient, "age1…".
@@ -135,11 +136,13 @@ func Write(ctx context.Context, out io.Writer, s Source, k Key) error {
 	if err := a.addFile(databaseName, dump); err != nil {
 		return err
 	}
-	names := slices.Clone(stateFiles)
-	if k.Recipient != "" {
-		names = append(names, rootKey)
+	if k.Recipient != "" { // wherever the region has it from
+		text := s.RootKey.RevealString()
+		if err := a.add(stateFolder+rootKey, int64(len(text)), strings.NewReader(text)); err != nil {
+			return err
+		}
 	}
-	for _, n := range names {
+	for _, n := range stateFiles {
 		if err := a.addPath(stateFolder+n, filepath.Join(s.StateDir, n)); err != nil {
 			return err
 		}
