@@ -127,6 +127,7 @@ var HandlerInfo = withProviders(map[string]string{
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
 	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
 	"SecretsHandler": "See how secrets are kept.",
+	"VaultHandler":   "See where secrets are kept, and how Vault is.",
 	"TLSHandler":     "Manage the certificate that pages and API show.",
 	"HealthHandler":  "Tell how what the region depends on stands.",
 	"TrailHandler":   "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",

@@ -22,6 +22,10 @@ func (a *API) bindSecrets() map[string]handler {
 			l, err := a.Secrets.List(r.ctx, r.form.Get("after"), limit)
 			return secretsJSON(l), err
 		},
+		"vault.read": func(r *request) (any, error) {
+			st, err := a.Secrets.VaultStatus(r.ctx)
+			return vaultJSON(st), err
+		},
 	}
 }
 
@@ -49,4 +53,38 @@ func secretsJSON(l secrets.Listing) any {
 	}{l.Keys.Root, l.Keys.Newest, made, l.Keys.Old, each(l.Secrets, func(k secrets.Kept) keptJSON {
 		return keptJSON{k.Name, k.Where, k.Key, k.Made.UTC().Format(time.RFC3339), k.Set.UTC().Format(time.RFC3339), k.Current}
 	}), l.More}
+}
+
+type vaultRegionJSON struct {
+	Region     string `json:"system_id"`
+	Hostname   string `json:"hostname"`
+	Configured bool   `json:"configured"`
+	Place      string `json:"place"`
+	Health     string `json:"health"`
+	Message    string `json:"message"`
+	Since      string `json:"since"`
+	Seen       string `json:"seen"`
+}
+
+func vaultJSON(st secrets.VaultStatus) any {
+	status := "disabled"
+	if st.Backend == secrets.InVault {
+		status = "enabled"
+	}
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	return struct {
+		Status       string            `json:"status"`
+		Since        string            `json:"since"`
+		InVault      int               `json:"secrets_in_vault"`
+		InDatabase   int               `json:"secrets_in_database"`
+		Unconfigured []string          `json:"unconfigured_regions"`
+		Regions      []vaultRegionJSON `json:"regions"`
+	}{status, at(st.Since), st.InVault, st.InDatabase, append([]string{}, st.Unconfigured...), each(st.Regions, func(r secrets.VaultRegion) vaultRegionJSON {
+		return vaultRegionJSON{r.Region, r.Hostname, r.Configured, r.Place, r.State, r.Message, at(r.Since), at(r.Seen)}
+	})}
 }

@@ -406,7 +406,7 @@ func TestUsers(t *testing.T) {
 
 func TestSecurity(t *testing.T) {
 	e := newEnv(t)
-	e.want(e.get("/settings/security", e.admin), 200, "authority of site", e.site.Web.Fingerprint(), "Check and show it")
+	e.want(e.get("/settings/security", e.admin), 200, "authority of site", e.site.Web.Fingerprint(), "Check and show it", "the database, sealed", "metalward config-vault")
 	e.want(e.get("/settings/secrets", e.admin), 200, "site/ca/site", "database", "As it should be", "!PRIVATE")
 	e.want(e.get("/settings/secrets", e.user), 403)
 	e.want(e.get("/settings/security", e.user), 403)

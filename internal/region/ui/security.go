@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/metalward/metalward/internal/region/certs"
+	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/telemetry"
 )
@@ -11,6 +12,7 @@ import (
 type security struct {
 	certs.Status
 	Checks []telemetry.Check
+	Vault  secrets.VaultStatus
 }
 
 func (q *request) securityAgain(cause error) error {
@@ -18,7 +20,10 @@ func (q *request) securityAgain(cause error) error {
 	if err != nil {
 		return err
 	}
-	data := security{st, q.ui.Health.Checks(q.http.Context())}
+	data := security{Status: st, Checks: q.ui.Health.Checks(q.http.Context())}
+	if data.Vault, err = q.ui.Secrets.VaultStatus(q.http.Context()); err != nil {
+		return err
+	}
 	if cause != nil {
 		return q.again(cause, "security", "Security", data)
 	}
