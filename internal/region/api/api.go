@@ -20,6 +20,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/certs"
@@ -38,12 +39,14 @@ import (
 
 // Config is what the API is made of.
 type Config struct {
-	Gate        *gate.Gate
-	Identity    *identity.Service
-	Access      *access.Service
-	Notify      *notify.Service
-	Certs       *certs.Service
-	Health      *telemetry.Health
+	Gate     *gate.Gate
+	Identity *identity.Service
+	Access   *access.Service
+	Notify   *notify.Service
+	Certs    *certs.Service
+	Health   *telemetry.Health
+	// Disks tells whether what the region keeps is on encrypted disks.
+	Disks       func(context.Context) []host.Disk
 	Secrets     *secrets.Service
 	Providers   *providers.Service
 	Machines    *machines.Service

@@ -1,9 +1,12 @@
 package store
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -140,4 +143,30 @@ func (r *Reader) ServerCertificate() *x509.Certificate {
 		return nil
 	}
 	return r.server.Load()
+}
+
+// onThisHost reports whether a URL that was opened names servers of this host alone.
+func onThisHost(dsn string) bool {
+	cfg, err := pgx.ParseConfig(dsn)
+	return err == nil && localOnly(cfg)
+}
+
+// Errors of DataDirectory, in words.
+var (
+	ErrElsewhere = errors.New("the database is on another host")
+	ErrNotTold   = errors.New("the database does not say where it keeps its data; grant pg_read_all_settings to its user, or look at its host")
+)
+
+// DataDirectory is the folder of PostgreSQL's data on this host. For SQLite it is empty: that is the file that was opened.
+func (r *Reader) DataDirectory(ctx context.Context) (path string, err error) {
+	switch {
+	case r.d != pgDialect:
+		return "", nil
+	case !r.here:
+		return "", ErrElsewhere
+	}
+	if err := r.db.QueryRowContext(ctx, "SHOW data_directory").Scan(&path); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNotTold, err)
+	}
+	return path, nil
 }

@@ -45,6 +45,7 @@ type Reader struct {
 	db     *sql.DB
 	d      dialect
 	server *peer // of PostgreSQL
+	here   bool  // PostgreSQL is reached by this host's loopback or a socket
 }
 
 // Writer runs write transactions. Safe for concurrent use: SQLite has one writer at a time, and those who wait for
@@ -96,7 +97,7 @@ func OpenWith(ctx context.Context, o Database) (*Reader, *Writer, error) {
 	if err := migrate(ctx, write, d); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot migrate database: %w", err), read.Close(), write.Close())
 	}
-	return &Reader{read, d, server}, &Writer{db: write, d: d, queue: &writer{}, rehearse: o.Rehearse}, nil
+	return &Reader{read, d, server, d == pgDialect && onThisHost(o.DSN)}, &Writer{db: write, d: d, queue: &writer{}, rehearse: o.Rehearse}, nil
 }
 
 // openSQLite opens one connection for writing and a pool for reading. WAL lets readers go on while one

@@ -3,6 +3,7 @@ package ui
 import (
 	"strings"
 
+	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/secret"
@@ -13,6 +14,7 @@ type security struct {
 	certs.Status
 	Checks []telemetry.Check
 	Vault  secrets.VaultStatus
+	Disks  []host.Disk
 }
 
 func (q *request) securityAgain(cause error) error {
@@ -20,7 +22,7 @@ func (q *request) securityAgain(cause error) error {
 	if err != nil {
 		return err
 	}
-	data := security{Status: st, Checks: q.ui.Health.Checks(q.http.Context())}
+	data := security{Status: st, Checks: q.ui.Health.Checks(q.http.Context()), Disks: q.ui.Disks(q.http.Context())}
 	if data.Vault, err = q.ui.Secrets.VaultStatus(q.http.Context()); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ package ui
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/region/access"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
@@ -42,12 +44,14 @@ import (
 
 // Config is what the pages are made of. All fields but Changes are required.
 type Config struct {
-	Gate        *gate.Gate
-	Identity    *identity.Service
-	Access      *access.Service
-	Notify      *notify.Service
-	Certs       *certs.Service
-	Health      *telemetry.Health
+	Gate     *gate.Gate
+	Identity *identity.Service
+	Access   *access.Service
+	Notify   *notify.Service
+	Certs    *certs.Service
+	Health   *telemetry.Health
+	// Disks tells whether what the region keeps is on encrypted disks.
+	Disks       func(context.Context) []host.Disk
 	Secrets     *secrets.Service
 	Providers   *providers.Service
 	Machines    *machines.Service
