@@ -41,6 +41,8 @@ const (
 	Fresh = 5 * time.Minute
 	// Bridge is how long what was read, or found unchanged, serves while Vault is away: after that nothing opens.
 	Bridge = 30 * time.Minute
+	// warmAge is how old a copy in memory is before Warm reads it anew. Who calls Warm every five minutes bridges half of Bridge for sure.
+	warmAge = Bridge / 3
 	// retryEvery is how often Vault is asked while it is away; all others are answered at once.
 	retryEvery = 5 * time.Second
 	impatience = 2 * time.Second // for an answer that the cache could give, too
@@ -422,7 +424,7 @@ func (k *Keeper) Warm(ctx context.Context, ref secret.Ref, sealed []byte) error 
 		return nil
 	}
 	name := cacheName(ref, sealed[:headBytes])
-	if _, since, have := k.cache.get(name); have && k.now().Sub(since) < Bridge/2 {
+	if _, since, have := k.cache.get(name); have && k.now().Sub(since) < warmAge {
 		return nil
 	}
 	if !k.mayAsk() {

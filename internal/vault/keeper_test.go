@@ -374,8 +374,8 @@ func TestWarm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := s.Count("/data/") - asked; n < 3 || n > 4 {
-		t.Errorf("got %d reads in an hour, want 4", n)
+	if n := s.Count("/data/") - asked; n < 5 || n > 6 {
+		t.Errorf("got %d reads in an hour, want 6", n)
 	}
 	s.Spoil(down)
 	clk.add(vault.Bridge / 3)

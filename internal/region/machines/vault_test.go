@@ -73,10 +73,11 @@ func TestVaultOutage(t *testing.T) {
 	if err := w.Secrets.Warm(ctx); err != nil {
 		t.Fatal(err)
 	}
-	w.clock.Advance(vault.Bridge/2 - time.Second) // as old as memory gets while Vault is there
+	w.clock.Advance(vault.Bridge/3 - time.Second)
 	if err := w.Secrets.Warm(ctx); err != nil {
 		t.Fatal(err)
 	}
+	w.clock.Advance(5 * time.Minute) // as old as memory gets while Vault is there
 
 	server.Spoil(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
 	began := w.clock.Now()
