@@ -36,11 +36,12 @@ const rootUsage = `usage: metalward secrets root COMMAND …
   export --to FILE [--recipient age1…]      a recovery file: encrypted for an age recipient, else with a passphrase
   import --from FILE [--identity FILE]      put the root key of a recovery file into the state folder
   seal-tpm [--pcrs 7] [--recovered]         have the TPM seal it, and remove root.key
+  seal-vault [--mount transit] --recovered KEY   have Vault's transit engine encrypt it under KEY, and remove root.key
   unseal                                    put it into root.key again`
 
 // secretsRoot moves the root key.
 func secretsRoot(ctx context.Context, args []string) error {
-	run := map[string]func(context.Context, []string) error{"status": rootStatus, "export": exportRoot, "import": importRoot, "seal-tpm": sealRoot, "unseal": unsealRoot}
+	run := map[string]func(context.Context, []string) error{"status": rootStatus, "export": exportRoot, "import": importRoot, "seal-tpm": sealRoot, "seal-vault": sealRootVault, "unseal": unsealRoot}
 	if len(args) == 0 || run[args[0]] == nil {
 		return fault.New(fault.Invalid, "%s", rootUsage)
 	}
@@ -119,6 +120,34 @@ func sealRoot(ctx context.Context, args []string) error {
 		fmt.Printf("The TPM has sealed the root key, and it was read back; root.key is gone. Bound to PCRs: %s.\n", pcrText(list))
 		return nil
 	})
+}
+
+func sealRootVault(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("metalward secrets root seal-vault", flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	mount := fs.String("mount", "transit", "the mount of Vault's transit engine")
+	recovered := fs.Bool("recovered", false, "there is a recovery file of `metalward secrets root export`, kept elsewhere")
+	rest, err := flagsAnywhere(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fault.New(fault.Invalid, "%s", rootUsage)
+	}
+	if !*recovered {
+		return fault.Field("recovered", "A key that is deleted in Vault takes the root key, and with it every secret, along. Export it first (metalward secrets root export --to FILE), keep the file elsewhere, and say --recovered.")
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := r.SealRootVault(ctx, *mount, rest[0]); err != nil {
+		return err
+	}
+	fmt.Printf("Vault has encrypted the root key under %s/%s, and it was read back; root.key is gone.\n", *mount, rest[0])
+	return nil
 }
 
 func unsealRoot(ctx context.Context, args []string) error {

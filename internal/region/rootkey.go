@@ -37,7 +37,7 @@ const (
 )
 
 // rootSource is where a region has its root key from: what systemd hands over, else root.key in the state folder, else what
-// the TPM has sealed of that. While both of these are there, which is only in the middle of moving it, root.key is used.
+// the TPM has sealed of that, else what Vault has encrypted. While both of these are there, which is only in the middle of moving it, root.key is used.
 type rootSource struct{ dir, credential, device string }
 
 func (s rootSource) plain() string  { return filepath.Join(s.dir, rootKeyFile) }
@@ -74,8 +74,11 @@ func (s rootSource) read() (key []byte, kind string, err error) {
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, "", err
 		}
+		if key, err = s.readWrapped(); !errors.Is(err, fs.ErrNotExist) {
+			return key, RootInVault, err
+		}
 		if _, err := os.Stat(filepath.Join(s.dir, trailKeyFile)); err == nil { // it has started before: a new key would open nothing
-			return nil, "", fault.New(fault.Conflict, "There is no root key: neither %s, nor one that the TPM has sealed, nor a credential of systemd. Put it back (metalward secrets root import).", s.plain())
+			return nil, "", fault.New(fault.Conflict, "There is no root key: neither %s, nor one that the TPM or Vault has sealed, nor a credential of systemd. Put it back (metalward secrets root import).", s.plain())
 		}
 	}
 	key, err = secret.LoadOrCreateKey(s.plain())
@@ -161,7 +164,8 @@ func (r *Region) RootStatus() (s RootStatus, err error) {
 			s.PCRs = x.PCRs
 		}
 	}
-	s.Both = s.Both || kind == RootInCredential && plain == nil
+	_, wrapped := os.Stat(r.root.wrapped())
+	s.Both = s.Both || plain == nil && (kind == RootInCredential || wrapped == nil)
 	return s, nil
 }
 
@@ -174,6 +178,9 @@ func (r *Region) SealRoot(ctx context.Context, pcrs []uint) error {
 	}
 	if kind == RootInCredential {
 		return fault.New(fault.Conflict, "The root key is a credential of systemd, which can have the TPM seal it itself: systemd-creds encrypt --with-key=tpm2.")
+	}
+	if kind == RootInVault {
+		return fault.New(fault.Conflict, "The root key is in the %s: put it into a file first (metalward secrets root unseal).", kind)
 	}
 	if _, err := os.Stat(filepath.Join(r.dir, rootKeyNext)); err == nil {
 		return fault.New(fault.Conflict, "The root key is being rotated: finish that first (metalward secrets rotate root).")
@@ -202,7 +209,7 @@ func (r *Region) SealRoot(ctx context.Context, pcrs []uint) error {
 	return removeDurably(r.root.plain())
 }
 
-// UnsealRoot puts the root key into root.key again, and removes what the TPM sealed. Kinds: Conflict.
+// UnsealRoot puts the root key into root.key again, and removes what the TPM sealed or Vault encrypted. Kinds: Conflict.
 func (r *Region) UnsealRoot(ctx context.Context) error {
 	key, kind, err := r.root.read()
 	if err != nil {
@@ -220,7 +227,7 @@ func (r *Region) UnsealRoot(ctx context.Context) error {
 	if got, err := readKeyFile(r.root.plain(), 0o077); err != nil || !bytes.Equal(got, key) {
 		return errors.Join(fmt.Errorf("cannot read %s back; what the TPM sealed stays", r.root.plain()), err)
 	}
-	return removeDurably(r.root.sealed())
+	return errors.Join(removeDurably(r.root.sealed()), removeDurably(r.root.wrapped()))
 }
 
 // noteRoot leaves an event in the trail.

@@ -39,7 +39,6 @@ type Settings struct {
 	Next Credential
 	// Retired are accessors of secret ids that are not used any more and still stand in Vault.
 	Retired []string
-	Transit Transit
 }
 
 // Credential is a secret id as it is kept.
@@ -49,9 +48,6 @@ type Credential struct {
 	Since    time.Time
 	Token    string // hash of the wrapping token that it came in: whoever gives it again is not told that somebody stole it
 }
-
-// Transit is a key of Vault's transit engine; empty without.
-type Transit struct{ Mount, Key string }
 
 // Retire notes that a secret id is not used any more and is to be destroyed in Vault.
 func (s *Settings) Retire(c Credential) {
@@ -96,10 +92,6 @@ type settingsText struct {
 	Current   credentialText `json:"current"`
 	Next      credentialText `json:"next,omitzero"`
 	Retired   []string       `json:"retired,omitempty"`
-	Transit   struct {
-		Mount string `json:"mount"`
-		Key   string `json:"key"`
-	} `json:"transit,omitzero"`
 }
 
 type credentialText struct {
@@ -135,7 +127,7 @@ func ParseSettings(data []byte) (s Settings, err error) {
 		return s, fault.New(fault.Invalid, "The file of Vault's settings goes on after its end: configure Vault again.")
 	}
 	s = Settings{URL: t.URL, Namespace: t.Namespace, CA: []byte(t.CA), RoleID: t.RoleID, RoleName: t.RoleName, Mount: t.Mount, Path: t.Path, Current: t.Current.credential(), Next: t.Next.credential(),
-		Retired: t.Retired, Transit: Transit{t.Transit.Mount, t.Transit.Key}}
+		Retired: t.Retired}
 	return s, s.check()
 }
 
@@ -145,8 +137,7 @@ func (s Settings) check() error {
 	if use.SecretID.Empty() {
 		use = s.Next
 	}
-	client, err := s.Client(use, nil)
-	if err != nil {
+	if _, err := s.Client(use, nil); err != nil {
 		return err
 	}
 	if !s.Next.SecretID.Empty() && !usable(s.Next.SecretID) {
@@ -154,11 +145,6 @@ func (s Settings) check() error {
 	}
 	if s.RoleName != "" && (checkPath(s.RoleName) != nil || strings.Contains(s.RoleName, "/")) {
 		return fault.Field("vault_role", "Use the name of an AppRole.")
-	}
-	if s.Transit != (Transit{}) {
-		if _, err := client.Transit(s.Transit.Mount, s.Transit.Key); err != nil {
-			return err
-		}
 	}
 	for _, a := range append([]string{s.Current.Accessor, s.Next.Accessor, s.Current.Token, s.Next.Token}, s.Retired...) {
 		if len(a) > maxText || printable(a) != a {
@@ -202,7 +188,6 @@ func (s Settings) Save(path string) error {
 		return err
 	}
 	t := settingsText{URL: s.URL, Namespace: s.Namespace, CA: string(s.CA), RoleID: s.RoleID, RoleName: s.RoleName, Mount: s.Mount, Path: s.Path, Current: s.Current.text(), Next: s.Next.text(), Retired: slices.Clone(s.Retired)}
-	t.Transit.Mount, t.Transit.Key = s.Transit.Mount, s.Transit.Key
 	data, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
 		return err

@@ -48,6 +48,34 @@ func (c *Client) Transit(mount, key string) (*TransitRoot, error) {
 	return &TransitRoot{c, mount, key}, nil
 }
 
+// RootFile is the file in a region's state folder that has what a TransitRoot wrapped.
+const RootFile = "root.key.vault"
+
+const rootFormat = "metalward transit 1"
+
+// Seal wraps something for a file, which says by which key: see OpenSealed. Kinds: as Wrap.
+func (r *TransitRoot) Seal(ctx context.Context, v secret.Value) ([]byte, error) {
+	wrapped, err := r.Wrap(ctx, v.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%s\n%s\n%s\n%s\n", rootFormat, r.mount, r.key, wrapped), nil
+}
+
+// OpenSealed opens what Seal made. Kinds: Invalid for anything else; Forbidden, Unavailable.
+func (c *Client) OpenSealed(ctx context.Context, file []byte) (secret.Value, error) {
+	lines := strings.Split(strings.TrimSuffix(string(file), "\n"), "\n")
+	if len(lines) != 4 || lines[0] != rootFormat {
+		return secret.Value{}, fault.New(fault.Invalid, "This is nothing that Vault's transit engine has encrypted for a region.")
+	}
+	r, err := c.Transit(lines[1], lines[2])
+	if err != nil {
+		return secret.Value{}, err
+	}
+	plain, err := r.Unwrap(ctx, []byte(lines[3]))
+	return secret.NewValue(plain), err
+}
+
 // ID names the root; it is no secret.
 func (r *TransitRoot) ID() string { return "vault-transit:" + r.mount + "/" + r.key }
 
@@ -60,7 +88,7 @@ func (r *TransitRoot) Wrap(ctx context.Context, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(text.RevealString(), "vault:v") {
+	if !strings.HasPrefix(text.RevealString(), "vault:v") || strings.ContainsAny(text.RevealString(), "\r\n") {
 		return nil, errTransit
 	}
 	return text.Reveal(), nil

@@ -50,7 +50,7 @@ func (u Setup) Configure(ctx context.Context, q VaultRequest) (vault.Settings, e
 	}
 	next := vault.Settings{URL: q.URL, Namespace: q.Namespace, CA: q.CA, RoleID: q.RoleID, Mount: q.Mount, Path: q.Path}
 	if configured {
-		next.Transit, next.Retired = was.Transit, was.Retired
+		next.Retired = was.Retired
 		if was.RoleID == q.RoleID {
 			next.RoleName = was.RoleName
 		}
@@ -213,6 +213,9 @@ func (u Setup) Revoke(ctx context.Context, force bool) (left []string, err error
 	}
 	if !ok {
 		return nil, errNoVault
+	}
+	if _, err := os.Stat(filepath.Join(u.Dir, vault.RootFile)); err == nil {
+		return nil, fault.New(fault.Conflict, "The root key opens by Vault alone: put it into a file first (metalward secrets root unseal).")
 	}
 	use := s.Current
 	if use.SecretID.Empty() {

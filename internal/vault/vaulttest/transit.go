@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/vault"
 )
 
@@ -120,6 +121,16 @@ func TransitSuite(t *testing.T, b TransitBackend) {
 		if err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%d bytes: got %d back, %v", len(plain), len(got), err)
 		}
+	}
+	file, err := site1.Seal(ctx, secret.FromString(mark))
+	f.ok(err)
+	if v, err := c.OpenSealed(ctx, file); err != nil || v.RevealString() != mark || bytes.Contains(file, []byte(mark)) {
+		t.Errorf("got %v of a sealed file", err)
+	}
+	for what, bad := range map[string]string{"nothing": "", "another format": "x\n" + string(file), "another key": strings.Replace(string(file), "\nsite\n", "\nother\n", 1), "a path": strings.Replace(string(file), "\nsite\n", "\n../x\n", 1),
+		"a line more": string(file) + "x\n"} {
+		_, err := c.OpenSealed(ctx, []byte(bad))
+		f.want(err, fault.Invalid, what)
 	}
 	wrapped, err := site1.Wrap(ctx, []byte(mark))
 	f.ok(err)
