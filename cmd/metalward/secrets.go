@@ -22,6 +22,7 @@ const secretsUsage = `usage: metalward secrets COMMAND …
   rotate shared-secret [--refuse-tokens]   what enrolment tokens of racks are minted with
   rotate bmc --machine ID… | --pool NAME… | --all [--take-over]
                                            the accounts by which machines' BMCs are spoken to
+  rotate database [--finish]               the password by which the region logs in to PostgreSQL
   root status | export | import | seal-tpm | unseal
                                            where the root key is, and moving it`
 
@@ -29,6 +30,7 @@ const secretsUsage = `usage: metalward secrets COMMAND …
 var secretsCommands = map[string]func(ctx context.Context, args []string) error{
 	"rotate shared-secret": rotateShared,
 	"rotate bmc":           rotateBMC,
+	"rotate database":      rotateDatabase,
 	"rotate keys":          rotateKeys,
 	"rotate root":          rotateRoot,
 }

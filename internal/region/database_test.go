@@ -36,6 +36,10 @@ func TestDatabaseFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := database(&config.Region{StateDir: dir})
+		if err == nil && got.File != filepath.Join(dir, config.DatabaseFile) {
+			t.Errorf("%q: got file %q", text, got.File)
+		}
+		got.File = ""
 		if (err != nil) != (want == store.Database{}) || err == nil && got != want {
 			t.Errorf("%q: got %+v, %v", text, got, err)
 		}

@@ -85,11 +85,12 @@ type Region struct {
 
 	https, plain, rpcListener net.Listener
 
-	site    *site.Site
-	dir     string // the state folder
-	root    rootSource
-	running *os.File          // locked while this region runs
-	trail   ed25519.PublicKey // checks the signatures of the trail
+	site     *site.Site
+	dir      string // the state folder
+	root     rootSource
+	database store.Database
+	running  *os.File          // locked while this region runs
+	trail    ed25519.PublicKey // checks the signatures of the trail
 }
 
 // Options are what a region is made of besides its configuration.
@@ -140,6 +141,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.database = db
 	db.Rehearse = o.Rehearse
 	if r.reader, r.writer, err = store.OpenWith(ctx, db); err != nil {
 		return nil, err
@@ -330,6 +332,7 @@ func database(cfg *config.Region) (db store.Database, err error) {
 	if db.DSN, db.WeakTLS = line, db.WeakTLS || weak; !store.IsPostgres(line) {
 		return db, fmt.Errorf("cannot use %s: its first line is no postgres:// URL", filepath.Join(cfg.StateDir, config.DatabaseFile))
 	}
+	db.File = filepath.Join(cfg.StateDir, config.DatabaseFile)
 	return db, nil
 }
 

@@ -2,22 +2,30 @@ package store
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/secret"
 )
 
 // IsPostgres reports whether a database is named by the URL of a PostgreSQL server.
@@ -112,11 +120,123 @@ func (p *peer) watch(c *tls.Config) {
 	}
 }
 
+// connLife is how long a connection is used: after that much time all have logged in with the password of now.
+const connLife = time.Hour
+
+// dialer connects with the password that the database's file has now, and with that of NextSuffix's, so that a password can be
+// replaced while the pool is in use.
+type dialer struct {
+	cfg  *pgx.ConnConfig
+	file string // empty when the password is not in a file of ours
+}
+
+// Connect is part of driver.Connector.
+func (d dialer) Connect(ctx context.Context) (driver.Conn, error) {
+	cfgs := []*pgx.ConnConfig{d.cfg}
+	if d.file != "" && d.cfg.Password != "" {
+		for _, name := range []string{d.file + NextSuffix, d.file} {
+			if password, ok := passwordIn(name); ok && password != cfgs[0].Password {
+				cfg := d.cfg.Copy()
+				cfg.Password = password
+				cfgs = append([]*pgx.ConnConfig{cfg}, cfgs...)
+			}
+		}
+	}
+	var first error
+	for _, cfg := range cfgs {
+		conn, err := stdlib.GetConnector(*cfg).Connect(ctx)
+		if err == nil || !refused(err) {
+			return conn, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, first
+}
+
+// Driver is part of driver.Connector.
+func (d dialer) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
+
+// passwordIn reads the password of the URL in a file's first line.
+func passwordIn(path string) (string, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", false
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	u, err := url.Parse(line)
+	if err != nil || u.User == nil {
+		return "", false
+	}
+	return u.User.Password()
+}
+
+// refused reports whether a server did not accept a password. Source: PostgreSQL's error codes, class 28.
+func refused(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "28P01" || e.Code == "28000")
+}
+
+// Reach logs in to a PostgreSQL once, with the password of the URL alone. Kinds: Unauthenticated when that is refused; Invalid.
+func Reach(ctx context.Context, o Database) error {
+	cfg, err := postgresConfig(o.DSN, o.WeakTLS)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil && refused(err) {
+		return fault.New(fault.Unauthenticated, "The database does not accept the password.")
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	return conn.Close(ctx)
+}
+
+// SetPassword has the role that is logged in have another password, given as its SCRAM verifier: what the server, and whoever reads
+// its log, gets to see. Kinds: Conflict on SQLite, which has none.
+func (w *Writer) SetPassword(ctx context.Context, verifier string) error {
+	if w.d != pgDialect {
+		return fault.New(fault.Conflict, "The database is a file, which has no password.")
+	}
+	if !verifierForm.MatchString(verifier) {
+		return fault.New(fault.Internal, "This is no SCRAM verifier.")
+	}
+	// The statement takes no parameters; the form has nothing that ends the text.
+	_, err := w.db.ExecContext(ctx, "ALTER ROLE CURRENT_USER PASSWORD '"+verifier+"'") // #nosec G202 -- see verifierForm
+	if err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+var verifierForm = regexp.MustCompile(`^SCRAM-SHA-256\$[0-9]{4,7}:[A-Za-z0-9+/=]{16,64}\$[A-Za-z0-9+/=]{44}:[A-Za-z0-9+/=]{44}$`)
+
+const scramRounds = 4096 // PostgreSQL's own; more make guessing of poor passwords slower, and those here are random
+
+// Verifier is a password's SCRAM verifier as PostgreSQL keeps it. The password is of ASCII. Sources: RFC 5802 section 3, RFC 7677;
+// PostgreSQL's documentation, "pg_authid".
+func Verifier(password secret.Value, salt []byte) (string, error) {
+	salted, err := pbkdf2.Key(sha256.New, password.RevealString(), salt, scramRounds, sha256.Size)
+	if err != nil {
+		return "", err
+	}
+	mac := func(key []byte, text string) []byte {
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte(text))
+		return m.Sum(nil)
+	}
+	stored := sha256.Sum256(mac(salted, "Client Key"))
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramRounds, b64(salt), b64(stored[:]), b64(mac(salted, "Server Key"))), nil
+}
+
 // openPostgres opens a pool for reading and one for writing. What a transaction reads by walking a whole table collides
 // with every write to it, and of a small table PostgreSQL likes to read the whole: writers are told to use indexes.
 // Source: PostgreSQL's documentation, "Serializable Isolation Level", on sequential scans.
-func openPostgres(dsn string, weak bool) (read, write *sql.DB, server *peer, err error) {
-	cfg, err := postgresConfig(dsn, weak)
+func openPostgres(o Database) (read, write *sql.DB, server *peer, err error) {
+	cfg, err := postgresConfig(o.DSN, o.WeakTLS)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -125,13 +245,15 @@ func openPostgres(dsn string, weak bool) (read, write *sql.DB, server *peer, err
 	for _, f := range cfg.Fallbacks {
 		server.watch(f.TLSConfig)
 	}
-	read = stdlib.OpenDB(*cfg)
+	read = sql.OpenDB(dialer{cfg, o.File})
+	read.SetConnMaxLifetime(connLife)
 	read.SetMaxOpenConns(16)
 	read.SetMaxIdleConns(16)
 	cfg = cfg.Copy()
 	cfg.RuntimeParams["enable_seqscan"] = "off"
 	cfg.RuntimeParams["jit"] = "off" // it takes a scan that cannot be avoided for work worth compiling
-	write = stdlib.OpenDB(*cfg)
+	write = sql.OpenDB(dialer{cfg, o.File})
+	write.SetConnMaxLifetime(connLife)
 	write.SetMaxOpenConns(16)
 	write.SetMaxIdleConns(16)
 	return read, write, server, nil

@@ -75,10 +75,16 @@ type Database struct {
 	DSN string
 	// WeakTLS lets a PostgreSQL on another host be spoken to without verifying it.
 	WeakTLS bool
+	// File is the file that the DSN is the first line of, if it is: its password of the moment is used for each connection, and that
+	// of the file beside it with NextSuffix.
+	File string
 	// Rehearse runs what each write transaction does, undoes it, and runs it again: for tests, which so prove of every call that it
 	// may run several times, as PostgreSQL has it do after a collision.
 	Rehearse bool
 }
+
+// NextSuffix is that of the file with a database's next password, while it is being replaced.
+const NextSuffix = ".next"
 
 // OpenWith is Open with options.
 func OpenWith(ctx context.Context, o Database) (*Reader, *Writer, error) {
@@ -87,7 +93,7 @@ func OpenWith(ctx context.Context, o Database) (*Reader, *Writer, error) {
 	d, err := sqliteDialect, error(nil)
 	if IsPostgres(o.DSN) {
 		d = pgDialect
-		read, write, server, err = openPostgres(o.DSN, o.WeakTLS)
+		read, write, server, err = openPostgres(o)
 	} else {
 		read, write, err = openSQLite(o.DSN)
 	}
