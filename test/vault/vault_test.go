@@ -47,7 +47,7 @@ func (plugins) DeprecationStatus(string, consts.PluginType) (consts.DeprecationS
 func (plugins) IsBuiltinEntPlugin(string, consts.PluginType) bool { return false }
 
 // newCore makes a Vault that is not initialized.
-func newCore(t *testing.T) *real {
+func newCore(t testing.TB) *real {
 	t.Helper()
 	log := hclog.NewNullLogger()
 	disk, err := inmem.NewInmem(nil, log)
@@ -63,7 +63,7 @@ func newCore(t *testing.T) *real {
 	return &real{core: core, Handler: vaulthttp.Handler.Handler(&vault.HandlerProperties{Core: core, ListenerConfig: &configutil.Listener{}})}
 }
 
-func (r *real) init(t *testing.T) {
+func (r *real) init(t testing.TB) {
 	t.Helper()
 	res, err := r.core.Initialize(t.Context(), &vault.InitParams{BarrierConfig: &vault.SealConfig{SecretShares: 1, SecretThreshold: 1}, RecoveryConfig: &vault.SealConfig{}})
 	if err != nil {
@@ -262,4 +262,11 @@ func TestDeletedVersion(t *testing.T) {
 	if got, err := c.Get(t.Context(), "a", 0); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a number: got %v, %v", got, err)
 	}
+}
+
+// BenchmarkVault is that of test/bench over a real Vault's core, which keeps everything in memory.
+func BenchmarkVault(b *testing.B) {
+	r := newCore(b)
+	r.init(b)
+	vaulttest.Benchmark(b, r)
 }

@@ -105,7 +105,7 @@ func (j job) run(t *testing.T, began func(*os.Process)) (killed bool, out string
 func TestKillMove(t *testing.T) {
 	for _, do := range []string{"migrate", "rollback"} {
 		t.Run(do+" sqlite", func(t *testing.T) {
-			v := newVaulted(t, "")
+			v := newVaulted(t, "", 1)
 			v.configure()
 			if do == "rollback" {
 				if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {
@@ -133,7 +133,7 @@ func TestKillMove(t *testing.T) {
 			}
 		})
 		t.Run(do+" postgres", func(t *testing.T) {
-			v := newVaulted(t, regiontest.Postgres(t))
+			v := newVaulted(t, regiontest.Postgres(t), 1)
 			v.configure()
 			if do == "rollback" {
 				if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {

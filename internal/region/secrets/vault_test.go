@@ -45,7 +45,7 @@ type vaulted struct {
 
 const roleName = "region1"
 
-func newVaulted(t *testing.T, dsn string) *vaulted {
+func newVaulted(t *testing.T, dsn string, n int) *vaulted {
 	t.Helper()
 	clock := regiontest.NewClock()
 	fake := vaulttest.NewFake()
@@ -57,7 +57,7 @@ func newVaulted(t *testing.T, dsn string) *vaulted {
 		dsn = filepath.Join(dir, "metalward.db")
 	}
 	v.core = regiontest.Open(t, dir, dsn, clock.Now)
-	for i := range 5 {
+	for i := range n {
 		v.set(fmt.Sprintf("x/%d", i), fmt.Sprintf("canary value %d", i))
 	}
 	v.set("x/large", strings.Repeat("canary large ", 20000))
@@ -149,7 +149,7 @@ func (v *vaulted) status() secrets.VaultStatus {
 // TestVault takes a site to Vault and back, on both engines.
 func TestVault(t *testing.T) {
 	regiontest.Engines(t, func(t *testing.T, dsn string) {
-		v := newVaulted(t, dsn)
+		v := newVaulted(t, dsn, 5)
 		s := v.core.Secrets
 		want := values(t, v.core)
 		if _, err := s.Migrate(v.ctx, nil); !fault.Is(err, fault.Conflict) {
@@ -226,7 +226,7 @@ func TestVault(t *testing.T) {
 
 // TestVaultOtherRegions: a site moves when each of its regions has the same place of Vault.
 func TestVaultOtherRegions(t *testing.T) {
-	v := newVaulted(t, "")
+	v := newVaulted(t, "", 5)
 	v.configure()
 	other := metal.Controller{SystemID: "otherotherother2", Hostname: "other", Type: metal.NodeRegionController, Created: v.clock.Now(), LastSeen: v.clock.Now()}
 	err := v.core.Gate.Do(v.ctx, authz.RackEnrol, func(c *gate.Call) error {
@@ -267,7 +267,7 @@ func TestVaultOtherRegions(t *testing.T) {
 
 // TestVaultConfigure refuses what would not work, and spends no token on it.
 func TestVaultConfigure(t *testing.T) {
-	v := newVaulted(t, "")
+	v := newVaulted(t, "", 5)
 	path := filepath.Join(v.core.Dir, vault.SettingsFile)
 	good := v.request()
 	for what, change := range map[string]func(*secrets.VaultRequest){
@@ -321,7 +321,7 @@ func TestVaultConfigure(t *testing.T) {
 
 // TestVaultRotate replaces the secret id in the three ways there are; the region notices and nothing is read meanwhile by the old one.
 func TestVaultRotate(t *testing.T) {
-	v := newVaulted(t, "")
+	v := newVaulted(t, "", 5)
 	v.configure()
 	if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {
 		t.Fatal(err)
@@ -365,7 +365,7 @@ func TestVaultRotate(t *testing.T) {
 // that waits for Vault.
 func TestNoRequestInTransaction(t *testing.T) {
 	regiontest.Engines(t, func(t *testing.T, dsn string) {
-		v := newVaulted(t, dsn)
+		v := newVaulted(t, dsn, 5)
 		var asked, stuck atomic.Int64
 		v.site.Spoil(func(http.ResponseWriter, *http.Request) bool {
 			asked.Add(1)
@@ -413,7 +413,7 @@ func TestNoRequestInTransaction(t *testing.T) {
 // TestVaultDump looks for secrets in what the disk has of the region, but for the root key: there are none, and with the root key
 // alone nothing opens either.
 func TestVaultDump(t *testing.T) {
-	v := newVaulted(t, "")
+	v := newVaulted(t, "", 5)
 	v.configure()
 	if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {
 		t.Fatal(err)

@@ -56,9 +56,9 @@ type Site struct {
 }
 
 // Serve serves a handler, by version 1 of HTTP.
-func Serve(t *testing.T, h http.Handler) *Site { return serve(t, h, false) }
+func Serve(t testing.TB, h http.Handler) *Site { return serve(t, h, false) }
 
-func serve(t *testing.T, h http.Handler, http2 bool) *Site {
+func serve(t testing.TB, h http.Handler, http2 bool) *Site {
 	s := &Site{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
@@ -117,7 +117,7 @@ func (s *Site) CutAfter(h http.Handler, text string, times int) {
 }
 
 // Connect makes a vault.Server of a site, which repeats requests without waiting.
-func (s *Site) Connect(t *testing.T, now func() time.Time) *vault.Server {
+func (s *Site) Connect(t testing.TB, now func() time.Time) *vault.Server {
 	t.Helper()
 	v, err := vault.NewServer(vault.Config{URL: s.URL, CA: s.CA, Now: now, Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
 	if err != nil {
