@@ -199,8 +199,8 @@ func (s *Service) move(ctx context.Context, progress func(done, of int)) (int, e
 	if err := s.Gate.View(ctx, authz.SecretsView, func(v *gate.Viewing) (err error) { list, err = regions(v.View, v.Now()); return err }); err != nil {
 		return moved, err
 	}
-	if len(list) < 2 {
-		return moved, nil
+	if !slices.ContainsFunc(list, func(r VaultRegion) bool { return r.Region != s.Region || r.Configured && !r.Silent }) {
+		return moved, nil // nobody else runs
 	}
 	select {
 	case <-ctx.Done():

@@ -265,6 +265,51 @@ func TestVaultOtherRegions(t *testing.T) {
 	}
 }
 
+// TestVaultTwoRegions has two regions on one database, one of which has not heard of the migration yet: what it writes stays in the
+// database, opens in both, and goes to Vault when the walk comes again.
+func TestVaultTwoRegions(t *testing.T) {
+	regiontest.Engines(t, func(t *testing.T, dsn string) {
+		v := newVaulted(t, dsn, 2)
+		v.configure()
+		dir := t.TempDir()
+		for _, name := range []string{"root.key", "shared-secret"} {
+			data, err := os.ReadFile(filepath.Join(v.core.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other := *v
+		other.core = regiontest.Open(t, dir, v.core.DSN, v.clock.Now)
+		other.configure()
+		if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		other.set("x/late", "late")
+		want := values(t, v.core)
+		if st := v.status(); st.InDatabase != 1 || want["x/late"] != "late" {
+			t.Errorf("got %+v", st)
+		}
+		other.same("in the other region", want)
+		other.follow()
+		other.set("x/later", "later")
+		if moved, err := other.core.Secrets.Reseal(v.ctx, nil); err != nil || moved != 1 {
+			t.Errorf("moved %d, %v", moved, err)
+		}
+		want["x/later"] = "later"
+		v.same("in the first region", want)
+		if st := v.status(); st.InDatabase != 0 {
+			t.Errorf("got %+v", st)
+		}
+		if _, err := other.core.Secrets.Rollback(v.ctx, nil); err != nil {
+			t.Error(err)
+		}
+		v.same("rolled back by the other", want)
+	})
+}
+
 // TestVaultConfigure refuses what would not work, and spends no token on it.
 func TestVaultConfigure(t *testing.T) {
 	v := newVaulted(t, "", 5)
