@@ -22,6 +22,7 @@ type BMCAccount struct {
 	Attempts int   // of the step
 	NotUntil time.Time
 	Deadline time.Time // when a rotation that does not get on is given up
+	Wanted   bool      // to be rotated as soon as the schedule comes by
 	Problem  string    // why the last one failed, or what it left
 	Rotated  time.Time // when the last one ended well; zero if none did
 	// KeepUntil is when the credentials that are not in use any more are forgotten; zero when there are none, or one is under way.

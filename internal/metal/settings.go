@@ -33,6 +33,7 @@ var Settings = []Setting{
 	{Name: "metalward_rack_renewal_grace", Default: 30, Min: 0, Max: 365, Doc: "Days for which an expired rack certificate still serves to renew itself."},
 	{Name: "metalward_power_poll_interval", Default: 60, Min: 5, Max: 3600, Doc: "Seconds between two queries of a machine's power state."},
 	{Name: "metalward_bmc_rotation_days", Default: 0, Min: 0, Max: 3650, Doc: "Days after which the password of a BMC is rotated, where Metalward made the account; 0 for never."},
+	{Name: "metalward_bmc_rotation_on_release", Default: false, Doc: "Rotate the password of a machine's BMC when the machine is released, where Metalward made the account."},
 	{Name: "metalward_audit_retention_days", Default: 0, Min: 0, Max: 36500, Doc: "Days for which the audit trail keeps an event; 0 keeps all. What is left still proves itself."},
 	{Name: "metalward_notify_email", Default: "", Doc: "E-mail address that notifications for administrators go to."},
 	{Name: "metalward_smtp_server", Default: "", Doc: "Host and port of the mail server that takes them, over TLS; port 465 from the start, else after STARTTLS."},

@@ -52,6 +52,8 @@ func TestCanaries(t *testing.T) {
 	m := c.must("admin", "POST", "/machines/", "hostname", "node", "architecture", "amd64", "mac_addresses", "52:54:00:00:00:01", "pool", "lab", "commission", "false",
 		"power_type", "ipmi", "power_parameters_power_address", "192.0.2.9", "power_parameters_power_user", "root", "power_parameters_power_pass", bmc)
 	id := m["system_id"].(string)
+	c.must("admin", "POST", "/machines/"+id+"/?op=rotate_bmc", "take_over", "true")
+	next := c.must("admin", "POST", "/machines/"+id+"/?op=show_bmc_credentials")["next"].(map[string]any)["power_pass"].(string)
 	ctx := authz.WithOrigin(authz.AsSystem(t.Context(), "test"), authz.Origin{Source: "192.0.2.77"})
 	if _, err := c.r.Identity.CreateUser(ctx, identity.NewUser{Name: "zoe", Password: secret.FromString(password)}); err != nil {
 		t.Fatal(err)
@@ -77,7 +79,7 @@ func TestCanaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = c.r.Identity.Authenticate(ctx, "zoe", secret.FromString("canary-wrong-guess"), "") // fails, and is recorded
-	canaries := map[string][]byte{"directory's password": []byte("canary-bind-password"), "agent's key": agentKey, "mail password": []byte("canary-mail-password"), "TLS key": []byte(strings.Split(tlsKey, "\n")[1]), "BMC password": []byte(bmc), "client's secret": []byte(client), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
+	canaries := map[string][]byte{"directory's password": []byte("canary-bind-password"), "agent's key": agentKey, "mail password": []byte("canary-mail-password"), "TLS key": []byte(strings.Split(tlsKey, "\n")[1]), "BMC password": []byte(bmc), "next BMC password": []byte(next), "client's secret": []byte(client), "password": []byte(password), "wrong password": []byte("canary-wrong-guess"), "one-use link": once.Reveal(), "password hash": []byte("$argon2id$")}
 	for name, k := range c.keys {
 		canaries["key of "+name] = k.Secret.Reveal()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
 )
@@ -41,6 +42,11 @@ func (s *Service) RunRotations(ctx context.Context) (n int, err error) {
 		n, err = n+1, errors.Join(err, s.rotateStep(sys, a))
 	}
 	return n, err
+}
+
+// RotateStep is rotateStep.
+func (s *Service) RotateStep(ctx context.Context, a metal.BMCAccount) error {
+	return s.rotateStep(authz.AsSystem(ctx, "rotation"), a)
 }
 
 // NewPassword is newPassword.

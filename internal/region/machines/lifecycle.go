@@ -368,6 +368,9 @@ func (s *Service) finishRelease(c *gate.Call, m *metal.Machine) error {
 			}
 		}
 	}
+	if err := s.released(c, m); err != nil {
+		return err
+	}
 	if err := event(c, m, metal.LevelInfo, "Released", ""); err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (s *Service) RotateBMC(ctx context.Context, systemID string, takeOver bool,
 		if err := request(c, m, "User rotating the BMC account", comment); err != nil {
 			return err
 		}
-		a.State, a.Attempts, a.NotUntil, a.Deadline, a.Problem = metal.RotationSetting, 0, c.Now(), c.Now().Add(rotationLife), ""
+		a.State, a.Attempts, a.NotUntil, a.Deadline, a.Problem, a.Wanted = metal.RotationSetting, 0, c.Now(), c.Now().Add(rotationLife), "", false
 		c.After(s.wakeRotations)
 		return c.Tx().PutBMCAccount(&a)
 	})
@@ -522,15 +522,34 @@ func (s *Service) stepFailed(c *gate.Call, m *metal.Machine, a *metal.BMCAccount
 // backoff is the pause after the n-th try of a step.
 func backoff(n int) time.Duration { return min(15*time.Second<<min(n, 10), 10*time.Minute) }
 
+// released has the schedule rotate a released machine's account, if the site wants that: who had the machine may have learnt its
+// password from the BMC's own side.
+func (s *Service) released(c *gate.Call, m *metal.Machine) error {
+	v, err := c.Tx().SettingValue("metalward_bmc_rotation_on_release")
+	if err != nil || v != true {
+		return err
+	}
+	a, err := c.Tx().BMCAccount(m.SystemID)
+	if err != nil || !a.Managed || a.State == metal.RotationSetting { // that one is new enough
+		return err
+	}
+	a.Wanted = true
+	return c.Tx().PutBMCAccount(&a)
+}
+
 // scheduleRotations begins the rotations of accounts that are older than the site wants.
 func (s *Service) scheduleRotations(ctx context.Context) error {
 	var aged []metal.BMCAccount
 	err := s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
 		days, err := v.SettingInt("metalward_bmc_rotation_days")
-		if err != nil || days == 0 {
+		if err != nil {
 			return err
 		}
-		aged, err = v.AgedBMCAccounts(v.Now().AddDate(0, 0, -days), v.Now(), maxScheduled)
+		before := time.Time{} // none but those that are wanted
+		if days > 0 {
+			before = v.Now().AddDate(0, 0, -days)
+		}
+		aged, err = v.AgedBMCAccounts(before, v.Now(), maxScheduled)
 		return err
 	})
 	for _, a := range aged {

@@ -382,6 +382,72 @@ func TestRotateBMCSchedule(t *testing.T) {
 	}
 }
 
+// TestRotateBMCOnRelease rotates the account of a released machine when the site wants that, and no person's.
+func TestRotateBMCOnRelease(t *testing.T) {
+	w := newWorld(t)
+	w.image(t, "debian12")
+	id := w.m.Ready(t, "m").SystemID
+	b := newAccount(t, w)
+	no := false
+	cycle := func() metal.BMCAccount {
+		t.Helper()
+		w.power(t)
+		w.deployed(t, id)
+		if _, err := w.Machines.Release(w.Admin(t), id, machines.ReleaseRequest{Erase: &no}); err != nil {
+			t.Fatal(err)
+		}
+		w.power(t)
+		w.want(t, id, metal.Ready, "")
+		w.rotations(t)
+		return w.bmc(t, id)
+	}
+	w.set(t, "metalward_bmc_rotation_on_release", true)
+	if a := cycle(); a.Revision != 0 {
+		t.Errorf("a person's account: got %+v", a)
+	}
+	if _, err := w.Machines.RotateBMC(w.Admin(t), id, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	first := b.settle(id)
+	cycle()
+	if a := b.settle(id); !a.Rotated.After(first.Rotated) || a.Wanted {
+		t.Errorf("got %+v, want it rotated after %v", a, first.Rotated)
+	}
+	w.set(t, "metalward_bmc_rotation_on_release", false)
+	if a := cycle(); a.State != metal.RotationNone || a.Wanted {
+		t.Errorf("with the setting off: got %+v", a)
+	}
+}
+
+// TestRotateBMCOvertaken lets one of two regions that find the same step carry it out.
+func TestRotateBMCOvertaken(t *testing.T) {
+	w := newWorld(t)
+	id := w.m.Add(t, "m").SystemID
+	b := newAccount(t, w)
+	if _, err := w.Machines.RotateBMC(w.Admin(t), id, true, ""); err != nil {
+		t.Fatal(err)
+	}
+	second := w.reopen(t)
+	w.rack.OnRotate(func(ctx context.Context, r wire.RotateRequest) (wire.RotateResponse, error) {
+		if n, err := second.RunRotations(context.Background()); n != 0 || err != nil { // while the first is at it
+			t.Errorf("the other region found %d steps, %v", n, err)
+		}
+		return b.rotate(ctx, r)
+	})
+	stale := w.bmc(t, id)
+	w.rotations(t)
+	if err := second.RotateStep(context.Background(), stale); err != nil { // it had found the step before the first began
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(b.steps); got != "[setting]" {
+		t.Errorf("got steps %s, want one", got)
+	}
+	w.rack.OnRotate(b.rotate)
+	if a := b.settle(id); a.Problem != "" {
+		t.Errorf("got %+v", a)
+	}
+}
+
 // TestRotateBMCRights keeps rotations and credentials to those who may.
 func TestRotateBMCRights(t *testing.T) {
 	w := newWorld(t)

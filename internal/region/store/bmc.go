@@ -6,11 +6,12 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-const bmcCols = "system_id, managed, state, revision, attempts, not_until, deadline, problem, rotated, keep_until"
+const bmcCols = "system_id, managed, state, revision, attempts, not_until, deadline, problem, rotated, keep_until, wanted"
 
 func scanBMC(scan func(...any) error) (a metal.BMCAccount, err error) {
-	var managed, until, deadline, rotated, keep int64
-	err = scan(&a.SystemID, &managed, &a.State, &a.Revision, &a.Attempts, &until, &deadline, &a.Problem, &rotated, &keep)
+	var managed, until, deadline, rotated, keep, wanted int64
+	err = scan(&a.SystemID, &managed, &a.State, &a.Revision, &a.Attempts, &until, &deadline, &a.Problem, &rotated, &keep, &wanted)
+	a.Wanted = wanted != 0
 	a.Managed, a.NotUntil, a.Deadline, a.Rotated, a.KeepUntil = managed != 0, fromMicros(until), fromMicros(deadline), fromMicros(rotated), fromMicros(keep)
 	return a, err
 }
@@ -29,9 +30,10 @@ func (v *View) DueRotations(now time.Time, limit int) ([]metal.BMCAccount, error
 	return all(v, scanBMC, "SELECT "+bmcCols+" FROM bmc_accounts WHERE state IN ('setting', 'retiring') AND not_until <= ? ORDER BY not_until LIMIT ?", micros(now), limit)
 }
 
-// AgedBMCAccounts lists accounts that a rotation made before a moment, and that have no rotation under way or put off.
+// AgedBMCAccounts lists accounts that a rotation made before a moment, or that are wanted to be rotated, and that have no rotation
+// under way or put off.
 func (v *View) AgedBMCAccounts(rotated, now time.Time, limit int) ([]metal.BMCAccount, error) {
-	return all(v, scanBMC, "SELECT "+bmcCols+" FROM bmc_accounts WHERE state = '' AND not_until <= ? AND managed = 1 AND rotated < ? ORDER BY rotated LIMIT ?", micros(now), micros(rotated), limit)
+	return all(v, scanBMC, "SELECT "+bmcCols+" FROM bmc_accounts WHERE state = '' AND not_until <= ? AND managed = 1 AND (rotated < ? OR wanted = 1) ORDER BY rotated LIMIT ?", micros(now), micros(rotated), limit)
 }
 
 // KeptTooLong lists the accounts whose earlier credentials have been kept long enough.
@@ -45,9 +47,9 @@ func (t *Tx) PutBMCAccount(a *metal.BMCAccount) error {
 		return err
 	}
 	a.Revision++
-	_, err := t.exec(`INSERT INTO bmc_accounts (`+bmcCols+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (system_id) DO UPDATE SET managed = excluded.managed,
+	_, err := t.exec(`INSERT INTO bmc_accounts (`+bmcCols+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (system_id) DO UPDATE SET managed = excluded.managed,
 		state = excluded.state, revision = excluded.revision, attempts = excluded.attempts, not_until = excluded.not_until, deadline = excluded.deadline,
-		problem = excluded.problem, rotated = excluded.rotated, keep_until = excluded.keep_until`,
-		a.SystemID, bit(a.Managed), string(a.State), a.Revision, a.Attempts, micros(a.NotUntil), micros(a.Deadline), a.Problem, micros(a.Rotated), micros(a.KeepUntil))
+		problem = excluded.problem, rotated = excluded.rotated, keep_until = excluded.keep_until, wanted = excluded.wanted`,
+		a.SystemID, bit(a.Managed), string(a.State), a.Revision, a.Attempts, micros(a.NotUntil), micros(a.Deadline), a.Problem, micros(a.Rotated), micros(a.KeepUntil), bit(a.Wanted))
 	return err
 }

@@ -111,7 +111,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 // suites is the store's contract, run on each engine.
 var suites = map[string]func(*db){
 	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "rbac": testRBAC, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
-	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "scripts": testScripts,
+	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "BMC accounts": testBMC, "scripts": testScripts,
 	"images": testImages, "secrets and settings": testSecrets, "vault": testVault, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
 }
