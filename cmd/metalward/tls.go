@@ -24,6 +24,7 @@ const tlsUsage = `usage: metalward config-tls enable [--cacert FILE] [--port POR
                  [--eab-kid ID --eab-key-file FILE] [--yes] [--state-dir DIR] [NAME...]
        metalward config-tls disable [--yes] [--state-dir DIR]
        metalward config-tls status | renew [--state-dir DIR]
+       metalward config-tls root status | export | remove | import | renew …    the key of the site's own root
 
 KEY and CERT are PEM files. A region that runs shows the new certificate within seconds and drops no connection. With acme it
 gets one of an authority's directory and renews it by itself; status tells how far it is, renew has it try at once.`
@@ -32,6 +33,9 @@ gets one of an authority's directory and renews it by itself; status tells how f
 func configTLS(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fault.New(fault.Invalid, "%s", tlsUsage)
+	}
+	if args[0] == "root" {
+		return tlsRoot(ctx, args[1:])
 	}
 	fs := flag.NewFlagSet("metalward config-tls", flag.ContinueOnError)
 	fs.Usage = func() { fmt.Fprintln(fs.Output(), tlsUsage) }

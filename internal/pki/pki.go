@@ -2,7 +2,8 @@
 // issue, and the TLS settings that go with them.
 //
 // There are four kinds of authority, so that a certificate of one kind is worth nothing in another's place:
-// "site" signs the region's own servers, "racks" the racks' client certificates, "machines" those of boots,
+// "site" signs the region's own servers: a root, which racks and clients know, and below it an issuer, so that the root's key need not be
+// in the instance; "racks" the racks' client certificates, "machines" those of boots,
 // and one "metadata" authority per rack, constrained to the rack's boot addresses, signs what booting and
 // deployed machines trust. Of a signing request only the public key is ever used.
 package pki
@@ -32,6 +33,9 @@ import (
 // Lives of what is issued.
 const (
 	caLife = 10 * 365 * 24 * time.Hour
+	// rootLife is that of an authority whose key may be kept elsewhere; IssuerLife of those below it.
+	rootLife   = 20 * 365 * 24 * time.Hour
+	IssuerLife = 5 * 365 * 24 * time.Hour
 	// backdate lets a machine whose clock is behind accept what was issued a moment ago.
 	backdate = 24 * time.Hour
 	// metadataBackdate is longer: deployed machines start with whatever their clock chip says.
@@ -52,19 +56,76 @@ func RenewAt(c *x509.Certificate) time.Time {
 // CA is an authority.
 type CA struct {
 	Cert *x509.Certificate
-	key  crypto.Signer
+	// Above are the authorities that it is below, up to the root; none for a root.
+	Above []*x509.Certificate
+	key   crypto.Signer
+}
+
+// Anchor is the certificate that whoever trusts the authority knows: its root's.
+func (ca *CA) Anchor() *x509.Certificate {
+	if n := len(ca.Above); n > 0 {
+		return ca.Above[n-1]
+	}
+	return ca.Cert
+}
+
+// NewRoot makes an authority that has others below it.
+func NewRoot(name string, now time.Time) (*CA, error) {
+	return signItself(&x509.Certificate{Subject: named(name), NotAfter: now.Add(rootLife), MaxPathLen: 1}, now)
+}
+
+// ErrNoneBelow is of an authority that says of itself that there is none below it: nobody who trusts it would follow.
+var ErrNoneBelow = errors.New("this authority signs servers itself, and has no other below it")
+
+// Below makes an authority below this one, for servers, with a key of its own.
+func (ca *CA) Below(name string, life time.Duration, now time.Time) (*CA, error) {
+	if ca.Cert.MaxPathLen < 1 {
+		return nil, ErrNoneBelow
+	}
+	key, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	t := authority(&x509.Certificate{Subject: named(name), NotAfter: now.Add(life), MaxPathLenZero: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, now)
+	if t.NotBefore = now.Add(-backdate); t.NotAfter.After(ca.Cert.NotAfter) {
+		t.NotAfter = ca.Cert.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, ca.Cert, key.Public(), ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make authority %s: %w", name, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	return &CA{cert, append([]*x509.Certificate{ca.Cert}, ca.Above...), key}, err
+}
+
+func named(name string) pkix.Name {
+	return pkix.Name{CommonName: name, Organization: []string{"Metalward"}}
+}
+
+// authority completes a template with what all authorities have.
+func authority(t *x509.Certificate, now time.Time) *x509.Certificate {
+	t.SerialNumber, t.NotBefore, t.KeyUsage, t.BasicConstraintsValid, t.IsCA = serial(), now.Add(-metadataBackdate), x509.KeyUsageCertSign|x509.KeyUsageCRLSign, true, true
+	return t
+}
+
+func signItself(t *x509.Certificate, now time.Time) (*CA, error) {
+	key, err := NewKey()
+	if err != nil {
+		return nil, err
+	}
+	t = authority(t, now)
+	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make authority %s: %w", t.Subject.CommonName, err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	return &CA{Cert: cert, key: key}, err
 }
 
 // NewCA makes an authority. With permitted prefixes it is constrained to IP addresses in them and to no DNS
 // name (RFC 5280 section 4.2.1.10; a name type that is not listed would not be limited).
 func NewCA(name string, permitted []netip.Prefix, now time.Time) (*CA, error) {
-	key, err := NewKey()
-	if err != nil {
-		return nil, err
-	}
-	t := &x509.Certificate{SerialNumber: serial(), Subject: pkix.Name{CommonName: name, Organization: []string{"Metalward"}},
-		NotBefore: now.Add(-metadataBackdate), NotAfter: now.Add(caLife), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		BasicConstraintsValid: true, IsCA: true, MaxPathLen: 0, MaxPathLenZero: true}
+	t := &x509.Certificate{Subject: named(name), NotAfter: now.Add(caLife), MaxPathLenZero: true}
 	if len(permitted) > 0 {
 		t.PermittedDNSDomainsCritical = true
 		t.PermittedDNSDomains = []string{"invalid"} // RFC 6761: no such name exists
@@ -72,12 +133,7 @@ func NewCA(name string, permitted []netip.Prefix, now time.Time) (*CA, error) {
 			t.PermittedIPRanges = append(t.PermittedIPRanges, &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())})
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make authority %s: %w", name, err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	return &CA{cert, key}, err
+	return signItself(t, now)
 }
 
 // Marshal returns the authority, key included, as PEM for the sealed store.
@@ -86,43 +142,58 @@ func (ca *CA) Marshal() (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, fmt.Errorf("cannot encode authority: %w", err)
 	}
-	return secret.NewValue(append(ca.PEM(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)), nil
+	return secret.NewValue(append(ca.chain(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)), nil
 }
 
 // ParseCA reads what Marshal wrote.
 func ParseCA(v secret.Value) (*CA, error) {
-	certBlock, rest := pem.Decode(v.Reveal())
-	keyBlock, _ := pem.Decode(rest)
-	if certBlock == nil || keyBlock == nil {
-		return nil, errors.New("cannot read authority: not PEM")
+	var certs []*x509.Certificate
+	for rest := v.Reveal(); ; {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			return nil, errors.New("cannot read authority: not PEM")
+		}
+		if b.Type == "CERTIFICATE" {
+			cert, err := x509.ParseCertificate(b.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read authority: %w", err)
+			}
+			certs = append(certs, cert)
+			continue
+		}
+		key, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read authority's key: %w", err)
+		}
+		signer, ok := key.(*ecdsa.PrivateKey)
+		if !ok || len(certs) == 0 || !signer.PublicKey.Equal(certs[0].PublicKey) {
+			return nil, errors.New("cannot use authority's key: not the one of its certificate")
+		}
+		return &CA{certs[0], certs[1:], signer}, nil
 	}
-	cert, err := x509.ParseCertificate(certBlock.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read authority: %w", err)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read authority's key: %w", err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("cannot use authority's key: not a signing key")
-	}
-	return &CA{cert, signer}, nil
 }
 
-// PEM returns the authority's certificate.
-func (ca *CA) PEM() []byte { return EncodeCert(ca.Cert.Raw) }
+// chain is the authority's certificate and those above it, as PEM.
+func (ca *CA) chain() []byte {
+	text := EncodeCert(ca.Cert.Raw)
+	for _, c := range ca.Above {
+		text = append(text, EncodeCert(c.Raw)...)
+	}
+	return text
+}
 
-// Pool holds this authority alone.
+// PEM returns the authority's anchor.
+func (ca *CA) PEM() []byte { return EncodeCert(ca.Anchor().Raw) }
+
+// Pool holds this authority's anchor alone.
 func (ca *CA) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
-	p.AddCert(ca.Cert)
+	p.AddCert(ca.Anchor())
 	return p
 }
 
-// Fingerprint is the SHA-256 of the authority's certificate, hex.
-func (ca *CA) Fingerprint() string { return Fingerprint(ca.Cert.Raw) }
+// Fingerprint is the SHA-256 of the authority's anchor, hex.
+func (ca *CA) Fingerprint() string { return Fingerprint(ca.Anchor().Raw) }
 
 // Fingerprint is the SHA-256 of a certificate in DER, hex.
 func Fingerprint(der []byte) string {
@@ -130,15 +201,27 @@ func Fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Server issues a server certificate for names and addresses, with the leaf first and the authority behind.
+// Server issues a server certificate for names and addresses, with the leaf first and the authorities behind, the
+// anchor too: who knows it by its hash alone finds it there.
 func (ca *CA) Server(public crypto.PublicKey, cn string, names []string, ips []netip.Addr, life time.Duration, now time.Time) (chainPEM []byte, err error) {
+	return ca.issue(ca.server(cn, names, ips, life, now), public)
+}
+
+// Region is Server for a region, which has its SPIFFE ID among its names: spiffe://SITE/region/ID.
+func (ca *CA) Region(public crypto.PublicKey, site, id string, names []string, ips []netip.Addr, now time.Time) (chainPEM []byte, err error) {
+	t := ca.server("metalward region", names, ips, ServerLife, now)
+	t.URIs = []*url.URL{{Scheme: "spiffe", Host: site, Path: "/region/" + id}}
+	return ca.issue(t, public)
+}
+
+func (ca *CA) server(cn string, names []string, ips []netip.Addr, life time.Duration, now time.Time) *x509.Certificate {
 	t := ca.template(cn, now, life)
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	t.DNSNames = names
 	for _, ip := range ips {
 		t.IPAddresses = append(t.IPAddresses, ip.AsSlice())
 	}
-	return ca.issue(t, public)
+	return t
 }
 
 // Client issues a client certificate whose only name is a path of this site, such as "/rack/abc". The
@@ -168,7 +251,7 @@ func (ca *CA) issue(t *x509.Certificate, public crypto.PublicKey) ([]byte, error
 	if err != nil {
 		return nil, fmt.Errorf("cannot issue certificate: %w", err)
 	}
-	return append(EncodeCert(der), ca.PEM()...), nil
+	return append(EncodeCert(der), ca.chain()...), nil
 }
 
 // NewKey makes a P-256 key.

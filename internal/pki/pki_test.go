@@ -121,7 +121,7 @@ func TestRequestIsIgnored(t *testing.T) {
 		t.Error("a client certificate serves as a server's")
 	}
 	// What it signs is worth nothing.
-	forged := &CA{c, key}
+	forged := &CA{Cert: c, key: key}
 	leaf, err := forged.Client(newKey(t).Public(), "site", "/rack/other", RackLife, now)
 	if err != nil {
 		t.Fatal(err)

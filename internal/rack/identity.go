@@ -184,15 +184,20 @@ func pinned(fingerprint, host string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, ServerName: host, NextProtos: []string{"http/1.1", metal.SiteProtocol},
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection below is stricter than the default: one CA, by its hash
 		VerifyConnection: func(cs tls.ConnectionState) error {
+			roots, between, found := x509.NewCertPool(), x509.NewCertPool(), false
 			for _, c := range cs.PeerCertificates {
 				if c.IsCA && pki.Fingerprint(c.Raw) == fingerprint {
-					roots := x509.NewCertPool()
 					roots.AddCert(c)
-					_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: host})
-					return err
+					found = true
+				} else {
+					between.AddCert(c)
 				}
 			}
-			return errors.New("the region's certificate is not of the CA that the token names")
+			if !found {
+				return errors.New("the region's certificate is not of the CA that the token names")
+			}
+			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: host})
+			return err
 		}}
 }
 

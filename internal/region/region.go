@@ -80,6 +80,7 @@ type Region struct {
 	server *web.Server
 	rpc    *rackrpc.Server
 	log    *slog.Logger
+	now    func() time.Time
 	watch  *seclog.Log
 	seen   observation
 
@@ -122,7 +123,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
-	opened := &Region{log: o.Log, dir: cfg.StateDir, root: rootSource{cfg.StateDir, cfg.RootCredential, cfg.TPM}}
+	opened := &Region{log: o.Log, now: o.Now, dir: cfg.StateDir, root: rootSource{cfg.StateDir, cfg.RootCredential, cfg.TPM}}
 	r = opened
 	defer func() {
 		if err != nil {
@@ -234,7 +235,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
-	cert := &web.Certificate{CA: here.Web, Now: o.Now}
+	cert := &web.Certificate{CA: here.Web, Site: here.ID, Region: r.ID, Now: o.Now}
 	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes, seen); err != nil || o.Offline {
 		return r, err
 	}
@@ -298,7 +299,10 @@ func (r *Region) certificates(cfg *config.Region, o Options, here *site.Site, ke
 	}
 	c := certs.Config{Gate: r.Gate, Keys: keys, Now: o.Now, Log: o.Log, Host: firstHost(cfg.HTTPS), Roots: roots, Own: own.Own, Database: r.reader.ServerCertificate, Tell: tell, Seen: seen,
 		Region: r.ID, Client: r.Outgoing, Explain: egress.Message,
-		Authorities: map[string]*x509.Certificate{"site": here.Web.Cert, "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
+		Authorities: map[string]*x509.Certificate{"site": here.Web.Anchor(), "racks": here.Racks.Cert, "machines": here.Machines.Cert}}
+	if len(here.Web.Above) > 0 {
+		c.Authorities[certs.Issuer] = here.Web.Cert
+	}
 	at := filepath.Join(cfg.StateDir, "url") // tells commands on the host how the region is reached
 	if !o.Offline {
 		if err := secret.WriteFile(at, []byte(r.BaseURL+"\n")); err != nil {

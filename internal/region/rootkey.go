@@ -258,28 +258,65 @@ func (r *Region) ExportRoot(ctx context.Context, out io.Writer, recipient string
 	if err != nil {
 		return err
 	}
-	var to age.Recipient
-	if recipient != "" {
-		if to, err = age.ParseX25519Recipient(recipient); err != nil {
-			return fault.Field("recipient", "This is no age recipient: it begins with age1.")
-		}
-	} else {
-		if len(passphrase.Reveal()) < minPassphrase {
-			return fault.Field("passphrase", "Use at least %d characters: whoever has the file can guess as long as he likes.", minPassphrase)
-		}
-		if to, err = age.NewScryptRecipient(passphrase.RevealString()); err != nil {
-			return err
-		}
+	to, err := recipientOf(recipient, passphrase)
+	if err != nil {
+		return err
 	}
 	if err := r.noteRoot(ctx, "exported"); err != nil {
 		return err
 	}
+	return encrypt(out, to, rootText(key))
+}
+
+// recipientOf is who opens a file that is kept elsewhere: an age recipient, or who knows a passphrase. Kinds: Invalid.
+func recipientOf(recipient string, passphrase secret.Value) (age.Recipient, error) {
+	if recipient != "" {
+		to, err := age.ParseX25519Recipient(recipient)
+		if err != nil {
+			return nil, fault.Field("recipient", "This is no age recipient: it begins with age1.")
+		}
+		return to, nil
+	}
+	if len(passphrase.Reveal()) < minPassphrase {
+		return nil, fault.Field("passphrase", "Use at least %d characters: whoever has the file can guess as long as he likes.", minPassphrase)
+	}
+	return age.NewScryptRecipient(passphrase.RevealString())
+}
+
+func encrypt(out io.Writer, to age.Recipient, text secret.Value) error {
 	w, err := age.Encrypt(out, to)
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(rootText(key).Reveal())
+	_, err = w.Write(text.Reveal())
 	return errors.Join(err, w.Close())
+}
+
+// decrypt opens what encrypt wrote. Kinds: Invalid.
+func decrypt(in io.Reader, identity, passphrase secret.Value) ([]byte, error) {
+	var ids []age.Identity
+	if !identity.Empty() {
+		list, err := age.ParseIdentities(bytes.NewReader(identity.Reveal()))
+		if err != nil {
+			return nil, fault.Field("identity", "There is no age identity, which begins with AGE-SECRET-KEY-1, in the file.")
+		}
+		ids = list
+	} else {
+		id, err := age.NewScryptIdentity(passphrase.RevealString())
+		if err != nil {
+			return nil, fault.Field("passphrase", "Enter the passphrase of the recovery file.")
+		}
+		ids = []age.Identity{id}
+	}
+	r, err := age.Decrypt(io.LimitReader(in, maxRootFile), ids...)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The recovery file does not open: the wrong passphrase or identity, or it is damaged.")
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxRootFile))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The recovery file is damaged.")
+	}
+	return text, nil
 }
 
 // minPassphrase bounds passphrases of recovery files from below.
@@ -291,27 +328,9 @@ func ImportRoot(in io.Reader, stateDir string, identity, passphrase secret.Value
 	if _, err := os.Stat(s.plain()); err == nil {
 		return fault.New(fault.Conflict, "There is a root key already: %s. Move it away if it is not the instance's.", s.plain())
 	}
-	var ids []age.Identity
-	if !identity.Empty() {
-		list, err := age.ParseIdentities(bytes.NewReader(identity.Reveal()))
-		if err != nil {
-			return fault.Field("identity", "There is no age identity, which begins with AGE-SECRET-KEY-1, in the file.")
-		}
-		ids = list
-	} else {
-		id, err := age.NewScryptIdentity(passphrase.RevealString())
-		if err != nil {
-			return fault.Field("passphrase", "Enter the passphrase of the recovery file.")
-		}
-		ids = []age.Identity{id}
-	}
-	r, err := age.Decrypt(io.LimitReader(in, maxRootFile), ids...)
+	text, err := decrypt(in, identity, passphrase)
 	if err != nil {
-		return fault.New(fault.Invalid, "The recovery file does not open: the wrong passphrase or identity, or it is damaged.")
-	}
-	text, err := io.ReadAll(io.LimitReader(r, maxRootFile))
-	if err != nil {
-		return fault.New(fault.Invalid, "The recovery file is damaged.")
+		return err
 	}
 	key, err := parseRoot(text)
 	if err != nil {

@@ -68,6 +68,9 @@ type Config struct {
 	Explain func(error) string
 }
 
+// Issuer is what the authority below the site's own is for, which signs the regions' certificates.
+const Issuer = "site's servers"
+
 // Teller tells administrators something, for as long as it is so.
 type Teller interface {
 	// Keep tells it, or says it differently without telling those again who have dismissed it; again: tells all of them.
@@ -340,7 +343,10 @@ func (s *Service) status(ctx context.Context) (st Status) {
 			st.Warnings = append(st.Warnings, "It is its own authority: each client has to be told to trust it.")
 		}
 	} else if own := s.own(); own != nil {
-		chain = []*x509.Certificate{own, s.Authorities["site"]}
+		if chain = []*x509.Certificate{own}; s.Authorities[Issuer] != nil {
+			chain = append(chain, s.Authorities[Issuer])
+		}
+		chain = append(chain, s.Authorities["site"])
 		st.Warnings = append(st.Warnings, "It is of this site's own authority: browsers trust it where ca.pem was imported, the command line by --ca-fingerprint.")
 	}
 	if chain == nil && s.Authorities["site"] != nil { // a command on the host knows the authority alone

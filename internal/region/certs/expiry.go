@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -65,7 +66,7 @@ func (s *Service) known(ctx context.Context) (list []Known) {
 		add("pages and API", "regiond-reverse-proxy-cert", s.own(), true)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Authorities)) {
-		add("authority of "+name, "cert-ca-"+name, s.Authorities[name], false)
+		add("authority of "+name, "cert-ca-"+strings.ReplaceAll(strings.ReplaceAll(name, "'", ""), " ", "-"), s.Authorities[name], false)
 	}
 	if s.Database != nil {
 		add("the database's server", "cert-database", s.Database(), false)

@@ -21,7 +21,7 @@ import (
 // Site is an instance's identity. Safe for concurrent use.
 type Site struct {
 	ID       string  // names the trust domain: spiffe://ID/…
-	Web      *pki.CA // signs the region's own servers
+	Web      *pki.CA // signs the region's own servers; below the root, but for instances that are older than that
 	Racks    *pki.CA // signs racks' client certificates
 	Machines *pki.CA // signs boots' client certificates
 
@@ -43,12 +43,13 @@ func Load(ctx context.Context, g *gate.Gate, keys *secret.Safe, now time.Time) (
 	for _, a := range []struct {
 		name string
 		into **pki.CA
-	}{{"site", &s.Web}, {"racks", &s.Racks}, {"machines", &s.Machines}} {
+	}{{"racks", &s.Racks}, {"machines", &s.Machines}} {
 		if *a.into, err = s.authority(ctx, a.name, "Metalward "+a.name+" "+s.ID[:8], nil, now); err != nil {
 			return nil, err
 		}
 	}
-	return s, nil
+	s.Web, err = s.issuer(ctx, now)
+	return s, err
 }
 
 func newID() string {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -12,8 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/pki"
+	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/site"
@@ -149,4 +154,49 @@ func rootKey(t *testing.T, dir string) []byte {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// TestOlderInstance starts on an instance whose authority was made before there were roots: it goes on with it, and says why its key
+// cannot be taken out.
+func TestOlderInstance(t *testing.T) {
+	c := regiontest.New(t, regiontest.NewClock().Now)
+	ctx := authz.AsSystem(t.Context(), "test")
+	old, err := pki.NewCA("Metalward site old", nil, regiontest.Start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := old.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := authz.Target{Noun: authz.NounSite, ID: "site"}
+	err = c.Gate.Do(ctx, authz.SiteKeys, func(call *gate.Call) error {
+		if err := call.Require(target); err != nil {
+			return err
+		}
+		sealed, err := c.Keys.Seal("site/ca/site", text)
+		if err != nil {
+			return err
+		}
+		return errors.Join(call.Tx().DeleteSecret(target, "site/ca/site-root"), call.Tx().PutSecret(target, "site/ca/site", sealed, call.Now()))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Time{regiontest.Start, old.Cert.NotAfter.Add(-time.Hour)} { // at its end, too, no other takes its place
+		s, err := site.Load(ctx, c.Gate, c.Keys, at)
+		if err != nil || s.Web.Fingerprint() != old.Fingerprint() || len(s.Web.Above) != 0 {
+			t.Fatalf("got another authority, %v", err)
+		}
+		if here, err := s.HasRoot(ctx); err != nil || !here {
+			t.Errorf("got %v, %v", here, err)
+		}
+		_, exported := s.ExportRoot(ctx)
+		_, renewed := s.RenewIssuer(ctx, at)
+		for what, err := range map[string]error{"export": exported, "remove": s.RemoveRoot(ctx, text), "import": s.ImportRoot(ctx, text), "renew": renewed} {
+			if !fault.Is(err, fault.Conflict) {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+	}
 }

@@ -53,7 +53,10 @@ const acmePath = "/.well-known/acme-challenge/"
 // Certificate is a server certificate of the instance's own authority, renewed at two thirds of its life
 // without a restart. Safe for concurrent use.
 type Certificate struct {
-	CA    *pki.CA
+	CA *pki.CA
+	// Site and Region are the ids of the instance and of this region.
+	Site, Region string
+
 	Names []string
 	IPs   []netip.Addr
 	Now   func() time.Time
@@ -98,7 +101,7 @@ func (c *Certificate) Own(again bool) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain, err := c.CA.Server(&key.PublicKey, "metalward region", c.Names, c.IPs, pki.ServerLife, now)
+	chain, err := c.CA.Region(&key.PublicKey, c.Site, c.Region, c.Names, c.IPs, now)
 	if err != nil {
 		return nil, err
 	}
