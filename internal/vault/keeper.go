@@ -56,7 +56,7 @@ const (
 	KeeperUnknown KeeperState = "unknown" // not asked yet
 	KeeperOK      KeeperState = "ok"
 	KeeperAway    KeeperState = "away"    // nobody answers, or Vault is sealed
-	KeeperRefused KeeperState = "refused" // Vault answers, and does not let the role in
+	KeeperRefused KeeperState = "refused" // Vault answers, and does not let the role at the secrets
 )
 
 // KeeperStatus says how a Keeper and its Vault are.
@@ -364,7 +364,7 @@ func (k *Keeper) heard(ctx context.Context, err error) {
 		return
 	case fault.Is(err, fault.Unavailable):
 		state = KeeperAway
-	case fault.Is(err, fault.Forbidden):
+	case fault.Is(err, fault.Forbidden), fault.Is(err, fault.Invalid): // Invalid: the mount is gone, or another engine's
 		state = KeeperRefused
 		k.cache.clear() // what Vault takes back is not for us to keep
 	}
@@ -409,10 +409,13 @@ func (k *Keeper) Status() KeeperStatus {
 	return st
 }
 
-// Check asks Vault whether it lets the role in, and notes the answer; what is too old to be used leaves memory.
+// Check asks Vault whether it lets the role read where the secrets are, and notes the answer; what is too old to be used leaves memory.
 func (k *Keeper) Check(ctx context.Context) error {
 	k.cache.sweep(k.now().Add(-Bridge))
-	err := k.client.Load().Check(ctx)
+	_, err := k.client.Load().Get(ctx, k.site+"/check", 0) // there is nothing of this name, and only who may read is told so
+	if fault.Is(err, fault.NotFound) {
+		err = nil
+	}
 	k.heard(ctx, err)
 	return err
 }

@@ -254,6 +254,44 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
+// TestCheck tells a Vault that is well from one that has no such mount, or whose policy lacks the right.
+func TestCheck(t *testing.T) {
+	s, f, c, v, clk := site(t, 24*time.Hour, 24*time.Hour)
+	k := keeperOf(t, c, clk, 1)
+	want := func(what string, state vault.KeeperState, kind ...fault.Kind) {
+		t.Helper()
+		if err := k.Check(t.Context()); err != nil && len(kind) == 0 || len(kind) > 0 && !fault.Is(err, kind[0]) {
+			t.Errorf("%s: got %v, want %v", what, err, kind)
+		}
+		if st := k.Status(); st.State != state || (st.Message == "") != (state == vault.KeeperOK) {
+			t.Errorf("%s: got %+v, want %s", what, st, state)
+		}
+	}
+	want("well", vault.KeeperOK)
+	f.SetRole(t, "r", vaulttest.Policy{}, time.Hour, time.Hour)
+	want("no right", vault.KeeperRefused, fault.Forbidden)
+	f.SetRole(t, "r", vaulttest.SitePolicy("secret", "p"), time.Hour, time.Hour)
+	want("well again", vault.KeeperOK)
+	f.Seal(t)
+	want("sealed", vault.KeeperAway, fault.Unavailable)
+	f.Unseal(t)
+	want("unsealed", vault.KeeperOK)
+	id := f.SetRole(t, "r", vaulttest.SitePolicy("gone", "p"), time.Hour, time.Hour)
+	sid, err := v.Unwrap(t.Context(), secret.FromString(f.Wrap(t, "r")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := v.NewClient(vault.Role{ID: id, SecretID: sid.Value, Mount: "gone", Prefix: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Use(gone)
+	want("no mount", vault.KeeperRefused, fault.Invalid)
+	if s.Count("/site1/check") == 0 {
+		t.Error("it asked for something else")
+	}
+}
+
 // TestAltered changes what Vault has: another value, that of another secret, none.
 func TestAltered(t *testing.T) {
 	k, f, _, clk := keeper(t)
