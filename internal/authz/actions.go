@@ -131,7 +131,7 @@ var table = map[Action]row{
 	MachineLock:         {rule: ruleMachine, reach: use, nouns: []Noun{NounMachine}},
 	MachineReadPower:    {rule: ruleMachine, reach: reveal},
 	MachineRotateBMC:    {rule: ruleMachine, reach: administer, system: true, nouns: []Noun{NounMachine}},
-	MachineShowBMC:      {rule: ruleMachine, reach: reveal},
+	MachineShowBMC:      {rule: ruleGlobal, perm: EditConfigurations}, // besides MachineReadPower: keeping machines is not knowing passwords
 	MachineEnlist:       {rack: true, nouns: []Noun{NounMachine}},
 	MachineBoot:         {rack: true, nouns: []Noun{NounMachine}},
 	MachineClaim:        {rack: true, nouns: []Noun{NounMachine}},

@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/rack/power"
 	"github.com/metalward/metalward/internal/rack/power/ipmi"
 	"github.com/metalward/metalward/internal/rack/power/powertest"
+	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
@@ -310,6 +311,32 @@ func TestRotateBMCThroughRack(t *testing.T) {
 		if state, err := r.Machines.QueryPower(admin, m.SystemID); err != nil || state == metal.PowerUnknown {
 			t.Errorf("got power %s, %v", state, err)
 		}
+	}
+}
+
+// TestBMCCredentialsAreAdministrators: who keeps a pool's machines rotates accounts and does not see their passwords; neither does a
+// key that only reads.
+func TestBMCCredentialsAreAdministrators(t *testing.T) {
+	c := newCompany(t)
+	m := c.must("admin", "POST", "/machines/", "hostname", "node", "architecture", "amd64", "mac_addresses", "52:54:00:00:00:01", "pool", "lab", "commission", "false",
+		"power_type", "ipmi", "power_parameters_power_address", "192.0.2.9", "power_parameters_power_user", "root", "power_parameters_power_pass", "canary-bmc")
+	path := "/machines/" + m["system_id"].(string) + "/"
+	reads, err := c.r.Identity.CreateKey(authz.With(context.Background(), c.principal("admin")), identity.NewKey{Name: "reads", ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.keys["reads"] = reads
+	for user, code := range map[string]int{"admin": 200, "oper": 403, "audit": 403, "user": 403, "none": 403, "reads": 403} {
+		res := c.call(user, "POST", path+"?op=show_bmc_credentials")
+		if res.Code != code && !(code == 403 && res.Code == 404) || (code == 200) != strings.Contains(res.Body.String(), "canary-bmc") {
+			t.Errorf("%s: got %d %s", user, res.Code, res.Body)
+		}
+		if res := c.call(user, "POST", "/rackcontrollers/?op=show_shared_secret"); res.Code != code {
+			t.Errorf("%s, shared secret: got %d %s", user, res.Code, res.Body)
+		}
+	}
+	if res := c.call("oper", "POST", path+"?op=rotate_bmc", "take_over", "true"); res.Code != 200 || strings.Contains(res.Body.String(), "canary-bmc") {
+		t.Errorf("an operator's rotation: got %d %s", res.Code, res.Body)
 	}
 }
 

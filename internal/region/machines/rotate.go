@@ -250,10 +250,11 @@ type BMCSecrets struct {
 }
 
 // ShowBMC shows the accounts of a machine's BMC to an administrator: those in use, and those of a rotation under way or a short
-// while ago, for the day on which the BMC knows only them. Each time leaves an event. Kinds: NotFound, Forbidden.
+// while ago, for the day on which the BMC knows only them. He has to be allowed to read the machine's power parameters besides. Each
+// time leaves an event. Kinds: NotFound, Forbidden.
 func (s *Service) ShowBMC(ctx context.Context, systemID string) (b BMCSecrets, err error) {
 	var t authz.Target
-	err = s.gate.View(ctx, authz.MachineView, func(v *gate.Viewing) error {
+	err = s.gate.View(ctx, authz.MachineReadPower, func(v *gate.Viewing) error {
 		m, err := v.MachineFor(v.Principal(), systemID)
 		t = store.MachineTarget(m)
 		if err != nil {
@@ -269,7 +270,8 @@ func (s *Service) ShowBMC(ctx context.Context, systemID string) (b BMCSecrets, e
 		if err != nil {
 			return err
 		}
-		if err := v.Require(store.MachineTarget(m)); err != nil { // it may have another pool by now
+		now := store.MachineTarget(m) // it may have another pool by now
+		if err := authz.Decide(v.Principal(), authz.MachineReadPower, now).Err(now); err != nil {
 			return err
 		}
 		if b.BMCAccount, err = v.BMCAccount(systemID); err != nil {

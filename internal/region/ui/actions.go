@@ -48,7 +48,7 @@ func (q *request) actions(m metal.Machine) (list []action) {
 	// An Allocated machine that is turned on is deployed, as in MAAS: here that is the Deploy button.
 	add(authz.MachinePower, m.PowerType != "" && m.Status != metal.Allocated && (m.Owner != "" || in(metal.Broken)), action{Path: "power/on", Label: "Power on"})
 	add(authz.MachinePower, m.PowerType != "", action{Path: "power/off", Label: "Power off"})
-	if pt.Rotates && (q.can(authz.MachineRotateBMC, t) || q.can(authz.MachineShowBMC, t)) {
+	if pt.Rotates && q.can(authz.MachineRotateBMC, t) {
 		list = append(list, action{Path: "bmc", Label: "BMC account…", Form: true})
 	}
 	add(authz.MachineLock, in(metal.Deployed, metal.Deploying), action{Path: "lock", Label: "Lock"})

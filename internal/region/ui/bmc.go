@@ -28,7 +28,7 @@ func (q *request) bmcData() (d bmcData, err error) {
 	t := store.MachineTarget(d.Machine)
 	pt, _ := metal.FindPowerType(d.Machine.PowerType)
 	d.MayRotate = pt.Rotates && !d.Machine.Locked && q.can(authz.MachineRotateBMC, t)
-	d.MayShow = q.can(authz.MachineShowBMC, t)
+	d.MayShow = q.can(authz.MachineShowBMC, t) && q.can(authz.MachineReadPower, t)
 	d.Days, err = q.setting("metalward_bmc_rotation_days")
 	return d, err
 }
