@@ -458,6 +458,7 @@ func (r *Region) Run(ctx context.Context) error {
 	background(func(ctx context.Context) { r.site.FollowShared(ctx, r.dir, r.log) })
 	background(r.Machines.Run)
 	background(r.Networks.Run)
+	background(r.Controllers.Run)
 	background(r.Notify.Run)
 	background(r.Certs.Run)
 	background(r.Secrets.Run)

@@ -484,6 +484,54 @@ func (s *Service) Detach(rackID string, l Link) {
 	}
 }
 
+// dropEvery is how long at most a rack that was removed on another region, or by a command on a host, keeps its session here. What it
+// says is refused at once.
+const dropEvery = 2 * time.Second
+
+// Run ends sessions of racks that were removed elsewhere, until the context ends.
+func (s *Service) Run(ctx context.Context) {
+	tick := time.NewTicker(dropEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := s.DropRemoved(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "cannot find out which racks were removed", "error", err)
+		}
+	}
+}
+
+// DropRemoved ends the sessions of racks that were removed.
+func (s *Service) DropRemoved(ctx context.Context) error {
+	connected := s.Connected()
+	if len(connected) == 0 {
+		return nil
+	}
+	var known []string
+	if err := s.gate.View(authz.AsSystem(ctx, "sessions"), authz.ControllerView, func(v *gate.Viewing) (err error) {
+		known, err = v.ControllerIDs()
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, id := range connected {
+		if _, found := slices.BinarySearch(known, id); found {
+			continue
+		}
+		s.mu.Lock()
+		l := s.links[id]
+		delete(s.links, id)
+		s.mu.Unlock()
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	return nil
+}
+
 // Connected lists the racks with a session, in order.
 func (s *Service) Connected() []string {
 	s.mu.Lock()

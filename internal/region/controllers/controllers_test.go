@@ -352,6 +352,38 @@ func TestRemove(t *testing.T) {
 	wantKind(t, c.Controllers.Remove(c.Admin(t), regiontest.RegionID), fault.Invalid)
 }
 
+// TestRemovedElsewhere ends the session that a rack has with one region when it is removed on another, and no other rack's.
+func TestRemovedElsewhere(t *testing.T) {
+	clock := regiontest.NewClock()
+	c := regiontest.New(t, clock.Now)
+	gone, stays := c.AddRack(t, "gone", netip.MustParsePrefix("10.0.0.2/24")), c.AddRack(t, "stays", netip.MustParsePrefix("10.0.1.2/24"))
+	other := controllers.New(controllers.Config{Gate: c.Gate, Site: c.Site, Network: c.Networks, Now: clock.Now, Log: regiontest.Silent})
+	there := map[string]*closing{gone.ID: {}, stays.ID: {}}
+	for id, l := range there {
+		other.Attach(id, l)
+	}
+	for range 2 {
+		if err := other.DropRemoved(t.Context()); err != nil || len(other.Connected()) != 2 {
+			t.Fatalf("got %v, %v", other.Connected(), err)
+		}
+	}
+	if err := c.Controllers.Remove(c.Admin(t), gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.DropRemoved(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := other.Connected(); len(got) != 1 || got[0] != stays.ID || !there[gone.ID].closed || there[stays.ID].closed {
+		t.Errorf("got %v, closed: %v and %v", got, there[gone.ID].closed, there[stays.ID].closed)
+	}
+}
+
+// closing is a session that is only closed.
+type closing struct{ closed bool }
+
+func (*closing) Call(context.Context, wire.Message, any, any) error { return nil }
+func (l *closing) Close() error                                     { l.closed = true; return nil }
+
 // TestServeCertificate is for the addresses that the region knows, whatever is asked for.
 func TestServeCertificate(t *testing.T) {
 	clock := regiontest.NewClock()

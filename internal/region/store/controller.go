@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -23,6 +24,13 @@ func scanController(scan func(...any) error) (c metal.Controller, err error) {
 // Controllers lists the controllers that were not removed.
 func (v *View) Controllers() ([]metal.Controller, error) {
 	return all(v, scanController, "SELECT "+controllerCols+" FROM controllers WHERE revoked = 0 ORDER BY created, system_id")
+}
+
+// ControllerIDs lists the ids of the controllers that were not removed, in order.
+func (v *View) ControllerIDs() ([]string, error) {
+	list, err := all(v, func(scan func(...any) error) (id string, err error) { err = scan(&id); return id, err }, "SELECT system_id FROM controllers WHERE revoked = 0")
+	slices.Sort(list) // not by the database, whose order of text may be another
+	return list, err
 }
 
 // Controller returns a controller, a removed one too. Kinds: NotFound.
