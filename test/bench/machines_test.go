@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -35,8 +36,11 @@ import (
 
 // site is a region in process with machines of real size.
 type site struct {
-	r       *region.Region
-	dir     string
+	r   *region.Region
+	dir string
+	// database is the URL of PostgreSQL; empty for SQLite.
+	database string
+
 	handler http.Handler
 	key     identity.KeySecret
 	nonce   atomic.Int64
@@ -54,7 +58,7 @@ func newSite(b testing.TB, machines int) *site {
 func newSiteOn(b testing.TB, database string, machines int) *site {
 	b.Helper()
 	ctx := context.Background()
-	s := &site{dir: b.TempDir()}
+	s := &site{dir: b.TempDir(), database: database}
 	r, err := region.New(ctx, region.Options{Config: config.Region{StateDir: s.dir, Database: database, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"},
 		Version: "bench", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -256,10 +260,18 @@ func BenchmarkMachines(b *testing.B) {
 	}
 }
 
+// BenchmarkPostgresList is the list of many machines on PostgreSQL.
+func BenchmarkPostgresList(b *testing.B) {
+	const n = 10000
+	s := newSiteOn(b, regiontest.Postgres(b), n)
+	s.settle(b)
+	b.Run(fmt.Sprintf("machines=%d", n), func(b *testing.B) { benchList(b, s, n) })
+}
+
 // benchList compares the list of machines with streaming rows of the same size out of the same database: the
 // floor that no list can beat. Rounds alternate.
 func benchList(b *testing.B, s *site, n int) {
-	r, w, err := store.Open(context.Background(), filepath.Join(s.dir, "metalward.db"))
+	r, w, err := store.Open(context.Background(), cmp.Or(s.database, filepath.Join(s.dir, "metalward.db")))
 	if err != nil {
 		b.Fatal(err)
 	}
