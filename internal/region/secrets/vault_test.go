@@ -3,6 +3,7 @@ package secrets_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/store"
@@ -406,12 +408,20 @@ func TestVaultRotate(t *testing.T) {
 	}
 }
 
-// TestNoRequestInTransaction has Vault try a write of its own in the same database at each request: it would wait for a transaction
-// that waits for Vault.
+// TestNoRequestInTransaction has Vault look at each request whether a transaction is open. SQLite has one writer: a write of Vault's own
+// would wait for it. PostgreSQL lists its sessions: none may be idle within a transaction, of reading neither.
 func TestNoRequestInTransaction(t *testing.T) {
 	regiontest.Engines(t, func(t *testing.T, dsn string) {
 		v := newVaulted(t, dsn, 5)
 		var asked, stuck atomic.Int64
+		var sessions *sql.DB
+		if store.IsPostgres(dsn) {
+			var err error
+			if sessions, err = sql.Open("pgx", dsn); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = sessions.Close() })
+		}
 		v.site.Spoil(func(http.ResponseWriter, *http.Request) bool {
 			asked.Add(1)
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -419,6 +429,12 @@ func TestNoRequestInTransaction(t *testing.T) {
 			err := v.core.Writer.Do(ctx, func(tx *store.Tx) error {
 				return tx.PutNote(store.NotePrefix+"probe", []byte{1}, v.clock.Now())
 			}, func(*store.Tx) error { return nil })
+			if err == nil && sessions != nil {
+				var idle int
+				if err = sessions.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'").Scan(&idle); idle > 0 {
+					err = errors.New("a transaction is open")
+				}
+			}
 			if err != nil {
 				stuck.Add(1)
 			}
@@ -435,6 +451,21 @@ func TestNoRequestInTransaction(t *testing.T) {
 		v.clock.Advance(vault.Bridge)
 		if _, _, err := v.core.Machines.PowerParameters(admin, row.SystemID); err != nil {
 			t.Error(err)
+		}
+		// PostgreSQL gives out another id for a row each time that it is tried; the secret is named after it.
+		name, hidden := "Corp", secret.FromString("canary client secret")
+		people := providers.New(providers.Config{Gate: v.core.Gate, Now: v.clock.Now, Keys: v.core.Keys})
+		p, err := people.Create(admin, metal.ProviderOIDC, providers.Edit{Name: &name, Fields: map[string]string{"issuer_url": "https://id.example", "client_id": "metalward", "redirect_uri": "https://region.example/cb"}, Secret: &hidden})
+		if err != nil {
+			t.Error(err)
+		}
+		var has bool
+		v.core.View(t, func(view *store.View) (err error) {
+			_, has, err = view.Secret(secret.Ref(fmt.Sprintf("provider/%d/client_secret", p.ID)))
+			return err
+		})
+		if !has {
+			t.Errorf("the secret of provider %d is not kept", p.ID)
 		}
 		if _, err := v.setup().Rotate(v.ctx, secret.Value{}); err != nil {
 			t.Error(err)
