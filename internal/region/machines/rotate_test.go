@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
+	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/wire"
 )
 
@@ -477,5 +479,72 @@ func TestNewPassword(t *testing.T) {
 			t.Fatalf("got %q", p)
 		}
 		seen[p] = true
+	}
+}
+
+// elsewhere is a back end of secrets that has to be asked, as Vault has.
+type elsewhere struct {
+	mu   sync.Mutex
+	kept map[string]secret.Value // guarded by mu
+	seen map[string]bool         // what was fetched a short while ago; guarded by mu
+	asks int                     // guarded by mu
+}
+
+func (e *elsewhere) Seal(_ context.Context, ref secret.Ref, v secret.Value) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asks++
+	key := fmt.Sprint(string(secret.RemoteFormat), len(e.kept), ref)
+	e.kept[key], e.seen[key] = v, true
+	return []byte(key), nil
+}
+
+func (e *elsewhere) Open(_ context.Context, _ secret.Ref, sealed []byte) (secret.Value, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asks++
+	v, ok := e.kept[string(sealed)]
+	if !ok {
+		return v, fault.New(fault.NotFound, "no such secret")
+	}
+	e.seen[string(sealed)] = true
+	return v, nil
+}
+
+func (e *elsewhere) Fetch(ctx context.Context, ref secret.Ref, sealed []byte) (secret.Value, error) {
+	return e.Open(ctx, ref, sealed)
+}
+
+func (e *elsewhere) Peek(_ secret.Ref, sealed []byte) (secret.Value, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.kept[string(sealed)], e.seen[string(sealed)]
+}
+
+// TestRotateBMCElsewhere rotates while secrets are kept elsewhere: no transaction asks, and each can be run again.
+func TestRotateBMCElsewhere(t *testing.T) {
+	w := newWorld(t)
+	e := &elsewhere{kept: map[string]secret.Value{}, seen: map[string]bool{}}
+	w.Keys.Use(e, true)
+	id := w.m.Add(t, "m").SystemID
+	b := newAccount(t, w)
+	for range 2 {
+		clear(e.seen)
+		if _, err := w.Machines.RotateBMC(w.Admin(t), id, true, ""); err != nil {
+			t.Fatal(err)
+		}
+		if a := b.settle(id); a.Problem != "" || !a.Managed {
+			t.Errorf("got %+v", a)
+		}
+	}
+	s, err := w.Machines.ShowBMC(w.Admin(t), id)
+	if err != nil || !b.lets(s.InUse.User, s.InUse.Password) || s.Previous == nil || e.asks == 0 {
+		t.Errorf("got %v after asking %d times", err, e.asks)
+	}
+	if _, err := w.Controllers.RotateShared(w.Admin(t), false); err != nil {
+		t.Errorf("the shared secret: %v", err)
+	}
+	if _, err := w.Controllers.RevealShared(w.Admin(t)); err != nil {
+		t.Errorf("the shared secret: %v", err)
 	}
 }
