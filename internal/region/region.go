@@ -151,7 +151,8 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err != nil {
 		return nil, err
 	}
-	link := secrets.NewLink(cfg.StateDir, keys, o.Now)
+	seen := certs.NewSeen(o.Now)
+	link := secrets.NewLink(cfg.StateDir, keys, o.Now, seen.Connection("the Vault server"))
 	if err := link.Open(ctx, r.reader); err != nil {
 		return nil, fmt.Errorf("cannot use the settings of Vault: %w", err)
 	}
@@ -217,7 +218,6 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := r.Secrets.Follow(ctx); err != nil {
 		return nil, err
 	}
-	seen := certs.NewSeen(o.Now) // for Vault: seen.Connection("the Vault server") is a tls.Config's VerifyConnection
 	watched := out
 	watched.Saw = func(server string, leaf *x509.Certificate) { seen.Saw("identity provider "+server, leaf) }
 	r.Providers = providers.New(providers.Config{Gate: r.Gate, Now: o.Now, Keys: keys, Client: watched.Client(), Dial: out.Dial, Roots: out.Roots, Saw: watched.Saw, BaseURL: r.BaseURL})

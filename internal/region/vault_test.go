@@ -43,6 +43,9 @@ func TestVault(t *testing.T) {
 	if o := read(); o["status"] != "enabled" || o["secrets_in_database"] != 0.0 || o["secrets_in_vault"].(float64) < 5 {
 		t.Errorf("migrated: got %v", o)
 	}
+	if got := s.knows("the Vault server"); got == "" || got == "expired" {
+		t.Errorf("Vault's certificate is %q among those that the site depends on", got)
+	}
 	if rec := s.call("alice", "GET", "/vault/"); rec.Code != http.StatusForbidden {
 		t.Errorf("somebody without rights: got %d", rec.Code)
 	}

@@ -53,6 +53,8 @@ type Config struct {
 	URL       string // beginning with https://; http:// to this host's loopback alone
 	Namespace string // of Vault Enterprise or OpenBao, empty for the root
 	CA        []byte // PEM certificates that sign the server's; empty means the host's
+	// Saw, if set, looks at each connection once the server was verified: a tls.Config's VerifyConnection.
+	Saw func(tls.ConnectionState) error
 	// Now and Wait are the clock; nil means the real one. Wait returns early with the context's error.
 	Now  func() time.Time
 	Wait func(context.Context, time.Duration) error
@@ -80,7 +82,7 @@ func NewServer(c Config) (*Server, error) {
 	if ns != "" && checkPath(ns) != nil {
 		bad.Add("vault_namespace", "Use names of printable characters, divided by slashes.")
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, VerifyConnection: c.Saw}
 	if len(c.CA) > 0 {
 		conf.RootCAs = x509.NewCertPool()
 		if len(c.CA) > maxCA || !conf.RootCAs.AppendCertsFromPEM(c.CA) {

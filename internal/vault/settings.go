@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type Settings struct {
 	Next Credential
 	// Retired are accessors of secret ids that are not used any more and still stand in Vault.
 	Retired []string
+	// Saw is Config's; it is not kept.
+	Saw func(tls.ConnectionState) error
 }
 
 // Credential is a secret id as it is kept.
@@ -77,7 +80,7 @@ func (s Settings) Client(c Credential, now func() time.Time) (*Client, error) {
 
 // Server makes the server of the settings. Kinds: Invalid.
 func (s Settings) Server(now func() time.Time) (*Server, error) {
-	return NewServer(Config{URL: s.URL, Namespace: s.Namespace, CA: s.CA, Now: now})
+	return NewServer(Config{URL: s.URL, Namespace: s.Namespace, CA: s.CA, Saw: s.Saw, Now: now})
 }
 
 // settingsText is how settings are written: the one place where secret ids are plain, in a file of mode 0600.

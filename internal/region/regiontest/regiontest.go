@@ -116,7 +116,7 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 			t.Error(err)
 		}
 	})
-	c.Link = secrets.NewLink(dir, c.Keys, now)
+	c.Link = secrets.NewLink(dir, c.Keys, now, nil)
 	must(c.Link.Open(ctx, c.Reader))
 	c.Gate = gate.New(gate.Config{Region: RegionID, Reader: c.Reader, Writer: c.Writer, Log: Silent, Now: now, Key: c.TrailKey(), Settle: c.Keys.Settle, Changed: func(touched []authz.Target) {
 		if c.Identity != nil {

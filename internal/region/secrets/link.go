@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -23,6 +24,7 @@ type Link struct {
 	path string
 	keys *secret.Safe
 	now  func() time.Time
+	saw  func(tls.ConnectionState) error
 
 	mu       sync.Mutex // guards what follows
 	text     [sha256.Size]byte
@@ -31,9 +33,9 @@ type Link struct {
 	into     bool          // the site keeps its secrets there
 }
 
-// NewLink makes a link over a state folder; Follow reads it.
-func NewLink(stateDir string, keys *secret.Safe, now func() time.Time) *Link {
-	return &Link{path: filepath.Join(stateDir, vault.SettingsFile), keys: keys, now: now}
+// NewLink makes a link over a state folder; Follow reads it. saw, if not nil, looks at each connection to Vault.
+func NewLink(stateDir string, keys *secret.Safe, now func() time.Time, saw func(tls.ConnectionState) error) *Link {
+	return &Link{path: filepath.Join(stateDir, vault.SettingsFile), keys: keys, now: now, saw: saw}
 }
 
 // Follow brings the safe to what the settings file and the database say now. The file is read again each time; another client replaces
@@ -83,6 +85,7 @@ func (l *Link) load() error {
 		l.keeper, l.settings = nil, vault.Settings{}
 		return nil
 	}
+	s.Saw = l.saw
 	client, err := s.Client(s.Current, l.now)
 	if err != nil {
 		return err
