@@ -22,7 +22,7 @@ func TestFaults(t *testing.T) {
 	artefacts(t) // before the story's time runs
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
-	s := start(ctx, t)
+	s := start(ctx, t, false, false)
 	m := s.newMachine(ctx, "vm1", lab.BIOS, 512<<20)
 	m.SetBoot(lab.BootPXE)
 	s.must(m.PowerOn(ctx))

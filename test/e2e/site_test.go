@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,7 +44,10 @@ type site struct {
 	region    *lab.Process
 	rack      *lab.Process
 	rackID    string
-	starts    int // of region and rack: each start has a log of its own
+	elsewhere *elsewhere // nil: the region has all itself
+	captures  []*lab.Capture
+	dsn       string // of the region's database, from here
+	starts    int    // of region and rack: each start has a log of its own
 }
 
 func (s *site) must(err error) {
@@ -89,8 +93,10 @@ func artefacts(t *testing.T) (bin, ephemeral, tiny string) {
 	return bin, ephemeral, tiny
 }
 
-// start brings up region and rack, enrols the rack, and turns DHCP on for the boot VLAN.
-func start(ctx context.Context, t *testing.T) *site {
+// start brings up region and rack, enrols the rack, and turns DHCP on for the boot VLAN. With recorded
+// every network is captured from the first packet on. With away the region's database is a
+// PostgreSQL on another host, and its secrets are in a Vault there.
+func start(ctx context.Context, t *testing.T, recorded, away bool) *site {
 	t.Helper()
 	s := &site{t: t}
 	s.bin, s.ephemeral, s.tiny = artefacts(t)
@@ -111,8 +117,19 @@ func start(ctx context.Context, t *testing.T) *site {
 			t.Error(err)
 		}
 	})
+	if recorded {
+		s.captures = s.capture(ctx)
+	}
 	s.stateDir, s.rackDir = filepath.Join(dir, "region-state"), filepath.Join(dir, "rack-state")
+	s.dsn = filepath.Join(s.stateDir, "metalward.db")
+	if away {
+		s.elsewhere = s.beside(ctx)
+		s.initElsewhere(ctx)
+	}
 	s.startRegion(ctx)
+	if away {
+		s.moveSecrets(ctx)
+	}
 	_, err = s.metalward(ctx, lab.Region, "a long enough password\n", "createadmin", "--state-dir", s.stateDir, "--username", "admin", "--email", "admin@example.com")
 	s.must(err)
 	key, err := s.metalward(ctx, lab.Region, "", "apikey", "--state-dir", s.stateDir, "--username", "admin")
@@ -378,21 +395,50 @@ func (s *site) capture(ctx context.Context) []*lab.Capture {
 }
 
 // searchCaptures looks for secrets outside TLS. IPMI's own exchange never shows a password, only proofs of it.
-func (s *site) searchCaptures(ctx context.Context, captures []*lab.Capture) {
+func (s *site) searchCaptures(ctx context.Context) {
 	s.t.Helper()
 	shared, err := os.ReadFile(filepath.Join(s.stateDir, "shared-secret"))
 	s.must(err)
 	needles := [][]byte{[]byte(bmcPassword), []byte(userCanary), bytes.TrimSpace(shared), []byte("phone-home/")}
+	if s.elsewhere != nil {
+		more, err := s.elsewhere.hidden(s.stateDir)
+		s.must(err)
+		needles = append(needles, more...)
+	}
 	for _, key := range s.keys {
 		needles = append(needles, []byte(strings.Split(key, ":")[2]))
 	}
-	for _, c := range captures {
+	for _, c := range s.captures {
 		s.must(c.Stop(ctx))
 		found, err := c.Search(needles...)
 		s.must(err)
 		for _, f := range found {
 			s.t.Errorf("%s: secret %d in clear on %s", c.Path(), f.Needle, f.Flow)
 		}
+		flows, err := c.Flows()
+		s.must(err)
+		encrypted := 0
+		for _, f := range flows {
+			switch {
+			case f.Encrypted():
+				encrypted++
+			case !plain(f):
+				s.t.Errorf("%s: %s is not encrypted; it begins %q", c.Path(), f, f.Begin)
+			}
+		}
+		s.t.Logf("%s: %d flows, %d of them TLS", filepath.Base(c.Path()), len(flows), encrypted)
+	}
+}
+
+// plain reports whether a flow may be in clear: DHCP, first-stage boot, DNS, NTP, IPMI, and what people and machines encrypt otherwise.
+func plain(f lab.Flow) bool {
+	port := f.Port
+	switch {
+	case f.UDP:
+		// 69 and what answers it, 67 and 68, 546 and 547, 53, 123, 623; 5353 and 5355 are a deployed Debian looking for names.
+		return f.TFTP || slices.Contains([]uint16{67, 68, 69, 546, 547, 53, 123, 623, 5353, 5355}, port)
+	default:
+		return port == 22 && bytes.HasPrefix(f.Begin, []byte("SSH-")) || port == 5248 && bytes.HasPrefix(f.Begin, []byte("GET /")) || port == 53
 	}
 }
 
@@ -440,7 +486,7 @@ func (s *site) ssh(ctx context.Context, ip, command string) (out string) {
 // trail counts the audit events with a detail "event" of this kind, or of this action.
 func (s *site) trail(ctx context.Context, kind string) (n int) {
 	s.t.Helper()
-	r, w, err := store.Open(ctx, filepath.Join(s.stateDir, "metalward.db"))
+	r, w, err := store.Open(ctx, s.dsn)
 	s.must(err)
 	defer r.Close()
 	defer w.Close()
@@ -460,7 +506,7 @@ func (s *site) trail(ctx context.Context, kind string) (n int) {
 func (s *site) readStore(fn func([]metal.Lease)) {
 	s.t.Helper()
 	ctx := context.Background()
-	r, w, err := store.Open(ctx, filepath.Join(s.stateDir, "metalward.db"))
+	r, w, err := store.Open(ctx, s.dsn)
 	s.must(err)
 	defer r.Close()
 	defer w.Close()

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Service struct {
 	acme     atomic.Pointer[account] // nil: without ACME
 	progress atomic.Pointer[Progress]
 	hsts     atomic.Pointer[string]
+	reminds  sync.Mutex      // held by Remind; guards told
 	told     map[string]bool // what Remind looked at last, by ident
 }
 

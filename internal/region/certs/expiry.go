@@ -149,6 +149,8 @@ func (s *Service) judge(k Known, lead int) Known {
 // Remind tells administrators of the certificates that end soon or have ended, takes back what is not so any more, and
 // returns when to look again: in 12 hours, or when a count of days changes. Calls do not overlap.
 func (s *Service) Remind(ctx context.Context, now time.Time) (next time.Time, err error) {
+	s.reminds.Lock()
+	defer s.reminds.Unlock()
 	ctx = authz.AsSystem(ctx, "certs")
 	next = now.Add(checkEvery)
 	on, lead, again := true, defaultLead, false

@@ -42,9 +42,24 @@ func searchPcap(r io.Reader, needles [][]byte) ([]Match, error) {
 		}
 		s.longest = max(s.longest, len(n))
 	}
+	if err := frames(r, func(frame []byte) {
+		s.packet++
+		s.look("packet", frame)
+		s.segment(frame)
+	}); err != nil {
+		return nil, err
+	}
+	for key, f := range s.flows {
+		s.flush(key, f)
+	}
+	return s.matches, nil
+}
+
+// frames calls fn with each frame of a capture.
+func frames(r io.Reader, fn func([]byte)) error {
 	var head [24]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, fmt.Errorf("cannot read the capture's header: %w", err)
+		return fmt.Errorf("cannot read the capture's header: %w", err)
 	}
 	var order binary.ByteOrder = binary.LittleEndian
 	switch binary.LittleEndian.Uint32(head[:]) {
@@ -52,34 +67,28 @@ func searchPcap(r io.Reader, needles [][]byte) ([]Match, error) {
 	case 0xd4c3b2a1, 0x4d3cb2a1:
 		order = binary.BigEndian
 	default:
-		return nil, errors.New("cannot read the capture: not a pcap file")
+		return errors.New("cannot read the capture: not a pcap file")
 	}
 	if link := order.Uint32(head[20:]); link != 1 {
-		return nil, fmt.Errorf("cannot read the capture: link type %d is not Ethernet", link)
+		return fmt.Errorf("cannot read the capture: link type %d is not Ethernet", link)
 	}
-	for {
+	for n := 1; ; n++ {
 		var rec [16]byte
 		if _, err := io.ReadFull(r, rec[:]); err == io.EOF {
-			break
+			return nil
 		} else if err != nil {
-			return nil, fmt.Errorf("cannot read packet %d: %w", s.packet+1, err)
+			return fmt.Errorf("cannot read packet %d: %w", n, err)
 		}
 		size := order.Uint32(rec[8:])
 		if size > 1<<20 {
-			return nil, fmt.Errorf("cannot read packet %d: %d bytes is no packet", s.packet+1, size)
+			return fmt.Errorf("cannot read packet %d: %d bytes is no packet", n, size)
 		}
 		frame := make([]byte, size)
 		if _, err := io.ReadFull(r, frame); err != nil {
-			return nil, fmt.Errorf("cannot read packet %d: %w", s.packet+1, err)
+			return fmt.Errorf("cannot read packet %d: %w", n, err)
 		}
-		s.packet++
-		s.look("packet", frame)
-		s.segment(frame)
+		fn(frame)
 	}
-	for key, f := range s.flows {
-		s.flush(key, f)
-	}
-	return s.matches, nil
 }
 
 type search struct {
@@ -187,8 +196,8 @@ func (s *search) flush(key flowKey, f *flow) {
 	}
 }
 
-// parseTCP takes apart an Ethernet frame that carries TCP.
-func parseTCP(b []byte) (key flowKey, seq uint32, syn bool, payload []byte, ok bool) {
+// parseIP takes apart an Ethernet frame that carries the IP protocol of a number.
+func parseIP(b []byte, protocol byte) (src, dst netip.Addr, payload []byte, ok bool) {
 	if len(b) < 14 {
 		return
 	}
@@ -198,41 +207,121 @@ func parseTCP(b []byte) (key flowKey, seq uint32, syn bool, payload []byte, ok b
 		kind = binary.BigEndian.Uint16(b[2:])
 		b = b[4:]
 	}
-	var src, dst netip.Addr
 	switch {
 	case kind == 0x0800 && len(b) >= 20:
 		header, total := int(b[0]&15)*4, int(binary.BigEndian.Uint16(b[2:]))
 		if total == 0 {
 			total = len(b) // a large send, cut up by the card later
 		}
-		if b[9] != 6 || header < 20 || total < header || total > len(b) {
+		if b[9] != protocol || header < 20 || total < header || total > len(b) || binary.BigEndian.Uint16(b[6:])&0x1fff != 0 {
 			return
 		}
-		src, dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-		b = b[header:total] // without the padding of short frames
+		// Without the padding of short frames.
+		return netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20])), b[header:total], true
 	case kind == 0x86dd && len(b) >= 40:
 		total := int(binary.BigEndian.Uint16(b[4:]))
 		if total == 0 {
 			total = len(b) - 40
 		}
-		if b[6] != 6 || 40+total > len(b) {
+		if b[6] != protocol || 40+total > len(b) {
 			return
 		}
-		src, dst = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-		b = b[40 : 40+total]
-	default:
-		return
+		return netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[40 : 40+total], true
 	}
-	if len(b) < 20 {
-		return
+	return
+}
+
+// parseTCP takes apart a frame that carries TCP.
+func parseTCP(frame []byte) (key flowKey, seq uint32, syn bool, payload []byte, ok bool) {
+	src, dst, b, ok := parseIP(frame, 6)
+	if !ok || len(b) < 20 {
+		return key, 0, false, nil, false
 	}
 	header := int(b[12]>>4) * 4
 	if header < 20 || header > len(b) {
-		return
+		return key, 0, false, nil, false
 	}
 	key = flowKey{
 		netip.AddrPortFrom(src, binary.BigEndian.Uint16(b)),
 		netip.AddrPortFrom(dst, binary.BigEndian.Uint16(b[2:])),
 	}
 	return key, binary.BigEndian.Uint32(b[4:]), b[13]&2 != 0, b[header:], true
+}
+
+// Flow is what two ends sent each other over TCP, or what one sent to a UDP port, whoever answered.
+type Flow struct {
+	Ends  string // "client > server"
+	UDP   bool
+	Port  uint16 // the server's: the one that the first packet went to; of UDP the lower one
+	Begin []byte // of what the client sent, at most 16 bytes
+	TFTP  bool   // an answer to a request to port 69, from a port of its own, as TFTP does
+	Sent  int    // bytes that the client sent by TCP
+}
+
+func (f Flow) String() string {
+	if f.UDP {
+		return "UDP " + f.Ends
+	}
+	return "TCP " + f.Ends
+}
+
+// postgresSSL asks a PostgreSQL for TLS. Source: PostgreSQL 15, "SSLRequest" in the message formats.
+var postgresSSL = []byte{0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f}
+
+// Encrypted reports whether the client sent TLS records, or nothing; of PostgreSQL's protocol, after its request for TLS.
+func (f Flow) Encrypted() bool {
+	b := bytes.TrimPrefix(f.Begin, postgresSSL)
+	return !f.UDP && (f.Sent == 0 || len(b) > 2 && b[0] >= 0x14 && b[0] <= 0x17 && b[1] == 3 || len(b) == 0 && f.Sent == len(postgresSSL))
+}
+
+// Flows lists the flows of a stopped capture.
+func (c *Capture) Flows() ([]Flow, error) {
+	f, err := os.Open(c.path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the capture: %w", err)
+	}
+	defer f.Close()
+	return flowsOf(bufio.NewReaderSize(f, 1<<20))
+}
+
+// flowsOf reads them. A TCP connection that began before the capture did is told by its first packet with data, from whichever end.
+func flowsOf(r io.Reader) ([]Flow, error) {
+	tcp, udp := map[flowKey]*Flow{}, map[flowKey]*Flow{}
+	asked := map[netip.AddrPort]bool{} // who sent a request to port 69
+	var list []*Flow
+	err := frames(r, func(frame []byte) {
+		if key, _, syn, payload, ok := parseTCP(frame); ok {
+			back := flowKey{key.dst, key.src}
+			f := tcp[key]
+			if answer := tcp[back]; f == nil && answer != nil {
+				return // the server's side
+			}
+			if f == nil || syn && f.Sent > 0 { // its ports may be used again
+				f = &Flow{Ends: key.String(), Port: key.dst.Port()}
+				tcp[key], list = f, append(list, f)
+			}
+			if room := 16 - len(f.Begin); room > 0 {
+				f.Begin = append(f.Begin, payload[:min(room, len(payload))]...)
+			}
+			f.Sent += len(payload)
+			return
+		}
+		src, dst, b, ok := parseIP(frame, 17)
+		if !ok || len(b) < 8 {
+			return
+		}
+		key := flowKey{netip.AddrPortFrom(src, binary.BigEndian.Uint16(b)), netip.AddrPortFrom(dst, binary.BigEndian.Uint16(b[2:]))}
+		if key.dst.Port() == 69 {
+			asked[key.src] = true
+		}
+		if udp[key] == nil && udp[flowKey{key.dst, key.src}] == nil {
+			f := &Flow{Ends: key.String(), UDP: true, Port: min(key.src.Port(), key.dst.Port()), TFTP: asked[key.dst], Begin: bytes.Clone(b[8:min(24, len(b))])}
+			udp[key], list = f, append(list, f)
+		}
+	})
+	out := make([]Flow, 0, len(list))
+	for _, f := range list {
+		out = append(out, *f)
+	}
+	return out, err
 }

@@ -83,3 +83,20 @@ func TestSearchRefusesShortNeedlesAndOtherFiles(t *testing.T) {
 		t.Error("a file that is no capture was accepted")
 	}
 }
+
+func TestFlows(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		data      string
+		encrypted bool
+	}{
+		{"a handshake", "\x16\x03\x01\x00\x05hello", true}, {"in the middle of a session", "\x17\x03\x03\x00\x05hello", true}, {"plain", "GET / HTTP/1.1\r\n", false},
+		{"PostgreSQL by TLS", "\x00\x00\x00\x08\x04\xd2\x16\x2f\x16\x03\x01\x00\x05", true}, {"PostgreSQL refused", "\x00\x00\x00\x08\x04\xd2\x16\x2f", true},
+		{"PostgreSQL that goes on in clear", "\x00\x00\x00\x08\x04\xd2\x16\x2f\x00\x00\x00\x20user", false}, {"plain PostgreSQL", "\x00\x00\x00\x20\x00\x03\x00\x00user", false}, {"nothing", "", true},
+	} {
+		flows, err := flowsOf(bytes.NewReader(pcapOf(segment{1, test.data})))
+		if err != nil || len(flows) != 1 || flows[0].Port != 443 || flows[0].Encrypted() != test.encrypted {
+			t.Errorf("%s: got %+v, %v", test.name, flows, err)
+		}
+	}
+}
