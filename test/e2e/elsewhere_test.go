@@ -95,7 +95,7 @@ func (s *site) moveSecrets(ctx context.Context) {
 	_, err := s.metalward(ctx, lab.Region, s.elsewhere.vault.Wrap(s.t, "region1")+"\n", "config-vault", "configure", "--state-dir", s.stateDir, "--cacert", s.elsewhere.db.CAFile,
 		s.elsewhere.vault8200, s.elsewhere.role, "-", "metalward")
 	s.must(err)
-	out, err := s.metalward(ctx, lab.Region, "", "config-vault", "migrate", "--state-dir", s.stateDir)
+	out, err := s.metalward(ctx, lab.Region, "", "config-vault", "migrate", "--yes", "--state-dir", s.stateDir)
 	s.must(err)
 	s.t.Log(strings.TrimSpace(out))
 	if n := len(s.elsewhere.vault.Entries()); n < 5 {

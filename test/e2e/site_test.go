@@ -437,6 +437,8 @@ func plain(f lab.Flow) bool {
 	case f.UDP:
 		// 69 and what answers it, 67 and 68, 546 and 547, 53, 123, 623; 5353 and 5355 are a deployed Debian looking for names.
 		return f.TFTP || slices.Contains([]uint16{67, 68, 69, 546, 547, 53, 123, 623, 5353, 5355}, port)
+	case strconv.Itoa(int(port)) == lab.InBandPort: // inside a real machine
+		return true
 	default:
 		return port == 22 && bytes.HasPrefix(f.Begin, []byte("SSH-")) || port == 5248 && bytes.HasPrefix(f.Begin, []byte("GET /")) || port == 53
 	}

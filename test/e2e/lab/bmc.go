@@ -101,7 +101,7 @@ set_working_mc 0x20
   serial 15 %s %s codec VM
   user 1 false "" "" user 10 none md2 md5 straight
   user 2 true %q %q admin 10 none md2 md5 straight
-`, b.machine.config.Name, b.addr, auths.String(), guid, chassis, b.addr, inBandPort, b.user, b.password)
+`, b.machine.config.Name, b.addr, auths.String(), guid, chassis, b.addr, InBandPort, b.user, b.password)
 }
 
 // emuConfig makes one management controller with an event log.

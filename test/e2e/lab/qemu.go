@@ -21,8 +21,8 @@ const ovmf = "/usr/share/OVMF/"
 // qemuStartLimit bounds the time from starting QEMU to its monitor's greeting.
 const qemuStartLimit = 30 * time.Second
 
-// inBandPort is where a BMC talks to its machine.
-const inBandPort = "9205"
+// InBandPort is where a BMC talks to its machine.
+const InBandPort = "9205"
 
 func firmwareVars(f Firmware) string {
 	if f == SecureBoot {
@@ -83,7 +83,7 @@ func (m *Machine) qemuArgs(boot Boot, monitor string) []string {
 	}
 	if m.bmc != nil {
 		args = append(args,
-			"-chardev", "socket,id=bmc,reconnect=2,host="+m.bmc.addr+",port="+inBandPort,
+			"-chardev", "socket,id=bmc,reconnect=2,host="+m.bmc.addr+",port="+InBandPort,
 			"-device", "ipmi-bmc-extern,chardev=bmc,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0")
 	}
 	return append(args, c.ExtraArgs...)
