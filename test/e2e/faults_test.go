@@ -19,6 +19,7 @@ func TestFaults(t *testing.T) {
 	if os.Getenv("METALWARD_E2E_SMOKE") != "" {
 		t.Skip("not part of the smoke test")
 	}
+	t.Parallel() // with the stories: an emulated machine keeps one core busy
 	artefacts(t) // before the story's time runs
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()

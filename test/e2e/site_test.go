@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,9 +63,14 @@ const apiRoot = "https://" + lab.RegionAddr + ":5443/MAAS/api/2.0"
 // buildTime bounds the building of binaries and images, which may start from nothing.
 const buildTime = 20 * time.Minute
 
+// building is held by who builds: the stories run side by side.
+var building sync.Mutex
+
 // artefacts builds what the stories need, once a run; the builders keep what did not change.
 func artefacts(t *testing.T) (bin, ephemeral, tiny string) {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
 	defer cancel()
 	if reason := lab.Missing(); reason != "" {
@@ -447,6 +453,8 @@ func plain(f lab.Flow) bool {
 // debianImage builds the deployable Debian image, or finds the one built before.
 func debianImage(t *testing.T, tiny string) string {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
 	defer cancel()
 	out := filepath.Join(filepath.Dir(tiny), "debian.raw")

@@ -42,6 +42,7 @@ func TestStoryUEFI(t *testing.T) {
 }
 
 func story(t *testing.T, firmware lab.Firmware, debian, away bool, by mover) {
+	t.Parallel()
 	// What has to be built does not count against the story's time.
 	_, _, tiny := artefacts(t)
 	compat := compatTests(t)
