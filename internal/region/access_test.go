@@ -21,6 +21,7 @@ import (
 	"github.com/metalward/metalward/internal/region/directory/directorytest"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 )
@@ -241,6 +242,7 @@ func (c *company) principal(name string) (p authz.Principal) {
 // TestEveryRoleOnEveryMachine calls every operation on a machine as every role, on one that is free, his own, and
 // another's, in his pool and in another: the server answers as the table says, however he came by the role.
 func TestEveryRoleOnEveryMachine(t *testing.T) {
+	regiontest.Slow(t)
 	for _, mode := range []string{byUser, byGroup, byProvider, byCandid, byLDAP} {
 		t.Run(mode, func(t *testing.T) { everyRole(newCompanyBy(t, mode)) })
 	}
@@ -299,6 +301,7 @@ func everyRole(c *company) {
 // TestListShowsWhatReadAllows makes people with random grants: one reads a machine just if his list has it, a count
 // in a pool or an event says nothing of others, and a call on several refuses whole.
 func TestListShowsWhatReadAllows(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	var machines []metal.Machine
@@ -359,6 +362,7 @@ func TestListShowsWhatReadAllows(t *testing.T) {
 
 // TestBulkIsBounded refuses calls that name no machine, or very many.
 func TestBulkIsBounded(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	for _, ids := range []string{",", " , ", strings.Repeat("x,", 40000)} {
 		for _, op := range []string{"release", "accept"} {
@@ -371,6 +375,7 @@ func TestBulkIsBounded(t *testing.T) {
 
 // TestConstraintsAreBounded sends more values of a constraint than a statement takes.
 func TestConstraintsAreBounded(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	for _, name := range []string{"system_id", "name", "tags", "not_tags", "zone", "pool", "not_in_zone", "not_in_pool", "arch"} {
 		if rec := c.call("admin", "POST", "/machines/?op=allocate", name, strings.Repeat("x,", 40000)); rec.Code != http.StatusBadRequest {
@@ -400,6 +405,7 @@ func (c *company) statuses(machines []metal.Machine) (list []string) {
 // TestNoExistenceOracle asks for machines that exist in another pool and for ids that do not exist: status, headers
 // and body are the same, in every operation on a machine.
 func TestNoExistenceOracle(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	var real, guessed []string
 	for range 100 {

@@ -69,6 +69,7 @@ func (s *surface) again(c config.Region, machine string) {
 
 // TestBackup brings a region back from a backup, on either engine, by either key, and from none that is damaged.
 func TestBackup(t *testing.T) {
+	regiontest.Slow(t)
 	s, machine := filled(t)
 	if _, err := s.r.Gate.Seal(t.Context()); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/region/identity"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -46,6 +47,7 @@ var link = regexp.MustCompile(`(?:href|action|src)="(/[^"#]*)`)
 // TestCanaries puts secrets everywhere, then reads everything as everybody: each GET of the API, each page that a link
 // leads to, errors, the trail's export and the log. None of the secrets is there.
 func TestCanaries(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	c.must("admin", "POST", "/grants/", "user", "audit", "role", authz.Auditor, "all_pools", "true")
 	const bmc, password = "canary-bmc-password", "canary-pass-phrase-1"

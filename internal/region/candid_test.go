@@ -28,6 +28,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/providers"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 )
@@ -201,6 +202,7 @@ func TestCandidClient(t *testing.T) {
 
 // TestCandidRefuses lets in nobody whom it should not.
 func TestCandidRefuses(t *testing.T) {
+	regiontest.Slow(t)
 	empty := ""
 	for _, x := range []struct {
 		name   string

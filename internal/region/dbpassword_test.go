@@ -122,6 +122,7 @@ func TestRotateDatabase(t *testing.T) {
 
 // TestRotateDatabaseBrokenOff finds a region that starts after every step, and a second run that ends it.
 func TestRotateDatabaseBrokenOff(t *testing.T) {
+	regiontest.Slow(t)
 	for _, at := range []string{"written down", "set", "half a file"} {
 		t.Run(at, func(t *testing.T) {
 			p, c, file := onPostgres(t)

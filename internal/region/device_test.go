@@ -12,6 +12,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/providers"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -151,6 +152,7 @@ func TestDeviceRefused(t *testing.T) {
 
 // TestUserInfo holds that claims which the ID token lacks are taken from UserInfo, of the same subject, and none that it has.
 func TestUserInfo(t *testing.T) {
+	regiontest.Slow(t)
 	info := func(text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")

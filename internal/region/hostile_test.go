@@ -12,6 +12,7 @@ import (
 
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/regiontest"
 )
 
 // hostile are values as scanners send them.
@@ -21,6 +22,7 @@ var hostile = []string{"' OR '1'='1' --", "1); DROP TABLE users; --", "\x00", "%
 // TestHostileParameters sends each of them in every parameter, of path and form, of every operation, as administrator:
 // nothing breaks inside, nothing is echoed as markup, and the users are still there.
 func TestHostileParameters(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	m := c.machine(c.lab, "", metal.Ready)
 	fill := strings.NewReplacer("{system_id}", m.SystemID, "{username}", "user", "{name}", "default", "{id}", "1", "{fabric_id}", "0", "{vid}", "0", "{vlan_id}", "1")
@@ -132,6 +134,7 @@ func forms(t *testing.T, page string) (out []form) {
 // TestHostileForms crawls the pages as administrator, and sends what scanners send in each field of each form that it
 // finds: nothing breaks inside, nothing comes back as markup or in a header, and nobody is sent to another site.
 func TestHostileForms(t *testing.T) {
+	regiontest.Slow(t)
 	c := newCompany(t)
 	m := c.machine(c.lab, "", metal.Ready)
 	found := map[string]form{}

@@ -98,6 +98,7 @@ func TestRotateKeys(t *testing.T) {
 
 // TestRotateRoot breaks the rotation off after each of its steps. The region opens with what is there, and running it again ends it.
 func TestRotateRoot(t *testing.T) {
+	regiontest.Slow(t)
 	for _, step := range []string{"next key", "wrapped", "replaced", "whole"} {
 		t.Run(step, func(t *testing.T) {
 			s, machine := filled(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/pki"
 	"github.com/metalward/metalward/internal/rack"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 )
@@ -23,6 +24,7 @@ import (
 // TestTLSRoot takes the root's key out of an instance: everything goes on, to a rack and to a client who knew the root from the first
 // day; only the issuer's renewal, years later, has to wait for the key to come back.
 func TestTLSRoot(t *testing.T) {
+	regiontest.Slow(t)
 	c, dir, racks := &clock{}, t.TempDir(), t.TempDir()
 	ctx := authz.AsSystem(context.Background(), "test")
 	start := func(rpc string) (r *Region, stop func()) {

@@ -380,3 +380,12 @@ func (r *Rack) Call(ctx context.Context, m wire.Message, req, resp any) error {
 	}
 	return errors.New("regiontest: a rack does not answer " + m.Name)
 }
+
+// Slow marks a test of many steps after each other, in which the race detector finds nothing that others do not show it: make test
+// runs it without the detector, which would take ten times as long.
+func Slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("slow with the race detector: run without -short")
+	}
+}

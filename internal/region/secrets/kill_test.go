@@ -103,6 +103,7 @@ func (j job) run(t *testing.T, began func(*os.Process)) (killed bool, out string
 // TestKillMove kills the moving of secrets to Vault and back after each of its steps: opened, written, read back, stored. Whatever was
 // reached, every secret opens, in a process that starts then; and the same command finishes it.
 func TestKillMove(t *testing.T) {
+	regiontest.Slow(t)
 	for _, do := range []string{"migrate", "rollback"} {
 		t.Run(do+" sqlite", func(t *testing.T) {
 			v := newVaulted(t, "", 1)
@@ -205,6 +206,7 @@ func (v *vaulted) finished(t *testing.T, j job, want map[string]string) {
 // steps. Whatever was reached, the region gets into Vault as before, the same command finishes it, and of a token that was spent with
 // nobody having read the answer, that is said.
 func TestKillCredentials(t *testing.T) {
+	regiontest.Slow(t)
 	for _, do := range []string{"configure", "rotate wrapped", "rotate itself"} {
 		for _, how := range []string{"before a request", "after a request", "after a step"} {
 			t.Run(do+", "+how, func(t *testing.T) {
