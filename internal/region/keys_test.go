@@ -74,8 +74,11 @@ func TestRotateKeys(t *testing.T) {
 	if keys := sealedUnder(t, host); len(keys) != 1 || !keys[2] {
 		t.Errorf("secrets are sealed under the keys %v, want the second alone", keys)
 	}
-	holds(t, s.r, machine) // it did not know the key
-	set(bmcPassword + " 2")
+	if l, err := s.r.Secrets.List(ctx, "", 10); err != nil || l.Keys.Newest != 2 || l.Keys.Old != 1 || !l.Secrets[0].Current {
+		t.Errorf("the region lists %+v, %v", l, err)
+	}
+	holds(t, s.r, machine)
+	set(bmcPassword + " 2") // sealed with a key that the region learnt meanwhile
 	// Retired at once, while the region believes in the second.
 	if _, err := host.Secrets.RotateKeys(ctx, true, nil); err != nil {
 		t.Fatal(err)

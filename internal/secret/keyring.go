@@ -119,13 +119,10 @@ func bound(ref Ref, head []byte) []byte {
 	return append(append([]byte(ref), 0), head...)
 }
 
-// Current reports whether the newest key sealed this.
+// Current reports whether the newest key sealed this, or a newer one, that another process has added.
 func (k *Keyring) Current(sealed []byte) bool {
-	id := k.set.Load().newest().ID
-	if id == 0 {
-		return len(sealed) > 0 && sealed[0] == formatFirst
-	}
-	return len(sealed) > 5 && sealed[0] == formatLocal && binary.BigEndian.Uint32(sealed[1:5]) == id
+	key, remote := Where(sealed)
+	return len(sealed) > 0 && !remote && key >= k.set.Load().newest().ID
 }
 
 func aeadOf(root []byte, ref Ref, salt []byte) (cipher.AEAD, error) {

@@ -229,7 +229,7 @@ func TestSafeReloads(t *testing.T) {
 	err := b.Settle(ctx, func() error { // as the store refuses what a retired key sealed
 		s, err := b.Seal("a", value)
 		if key, _ := Where(s); err == nil && key < shared.Oldest() {
-			err = ErrRetired
+			err = ErrOutdated
 		}
 		return err
 	})

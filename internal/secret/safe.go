@@ -222,9 +222,9 @@ func (s *Safe) stage(ctx context.Context, key stageKey, v Value) error {
 	return nil
 }
 
-// ErrRetired is what a row refuses that is sealed with a key that was retired meanwhile: Settle reads the keyset again and tries once
-// more.
-var ErrRetired = errors.New("cannot store a secret: the key that sealed it was retired")
+// ErrOutdated is what a transaction fails with that finds that this process knows an older keyset than the database has, such as when a row
+// refuses what a retired key sealed: Settle reads the keyset again and tries once more.
+var ErrOutdated = errors.New("cannot use the secrets: this process knows an older keyset than the database has")
 
 // needed is what has to be done before the same can be tried again.
 type needed struct{ do func(context.Context) error }
@@ -245,7 +245,7 @@ func (s *Safe) Settle(ctx context.Context, fn func() error) error {
 		switch {
 		case errors.As(err, &n):
 			err = n.do(ctx)
-		case errors.Is(err, ErrRetired) && s.reload != nil:
+		case errors.Is(err, ErrOutdated) && s.reload != nil:
 			err = s.refresh(ctx)
 		default:
 			return err

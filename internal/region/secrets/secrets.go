@@ -103,6 +103,8 @@ func (s *Service) List(ctx context.Context, after string, limit int) (l Listing,
 			var remote bool
 			if k.Key, remote = secret.Where(row.Sealed); remote {
 				k.Where = InVault
+			} else if newest, _ := s.Keys.Keyring().Keyset().Newest(); k.Key > newest {
+				return secret.ErrOutdated // a command on the host, or another region, has rotated the keys
 			}
 			l.Secrets = append(l.Secrets, k)
 		}

@@ -87,7 +87,7 @@ func (v *View) Secrets(after secret.Ref, limit int) (list []SealedSecret, err er
 	return list, rows.Err()
 }
 
-// alive refuses what is sealed with a key that was retired meanwhile, with secret.ErrRetired.
+// alive refuses what is sealed with a key that was retired meanwhile, with secret.ErrOutdated.
 func (t *Tx) alive(sealed []byte) error {
 	key, remote := secret.Where(sealed)
 	if remote {
@@ -98,7 +98,7 @@ func (t *Tx) alive(sealed []byte) error {
 		return err
 	}
 	if key < oldest {
-		return secret.ErrRetired
+		return secret.ErrOutdated
 	}
 	return nil
 }

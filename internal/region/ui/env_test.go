@@ -171,7 +171,7 @@ func newEmptyEnv(t *testing.T) *env {
 	e.ps = providers.New(providers.Config{Gate: e.gate, Now: time.Now, Keys: keys, Client: egress.Config{}.Client(), Dial: egress.Config{}.Dial, BaseURL: "https://region.example:5443"})
 	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Providers: e.ps, Health: telemetry.NewHealth(time.Now), Disks: func(context.Context) []host.Disk {
 		return []host.Disk{{What: "state folder", Path: "/x", Verdict: host.Yes, Stack: []string{"ext4 on /", "dm-0 (a, LUKS2)"}}}
-	}, Secrets: secrets.New(secrets.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log}), Certs: certs.New(certs.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log, Host: "region.example", Authorities: map[string]*x509.Certificate{"site": e.site.Web.Cert}}), Auth: &web.Auth{Identity: e.ids},
+	}, Secrets: secrets.New(secrets.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log}), Certs: certs.New(certs.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log, Host: "region.example", Authorities: map[string]*x509.Certificate{"site": e.site.Web.Anchor(), certs.Issuer: e.site.Web.Cert}}), Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {
 		t.Fatal(err)
