@@ -2,8 +2,10 @@ package region
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -96,6 +98,43 @@ func TestRotateKeys(t *testing.T) {
 	}
 	if n, err := s.r.VerifyTrail(t.Context()); err != nil || n == 0 {
 		t.Errorf("the trail does not verify: %v", err)
+	}
+}
+
+// TestRetireLate: until the older keys are gone for good somebody else may seal with one, or add one that this process does not know.
+func TestRetireLate(t *testing.T) {
+	for name, meanwhile := range map[string]func(s *surface) error{
+		"sealed with the old key": func(s *surface) error { // by the region, which does not know the new one
+			s.must("admin", "POST", "/machines/", "hostname", "late", "architecture", "amd64", "mac_addresses", "52:54:00:00:00:02", "commission", "false",
+				"power_type", "ipmi", "power_parameters_power_address", "192.0.2.10", "power_parameters_power_user", "root", "power_parameters_power_pass", "another")
+			return nil
+		},
+		"another key added": func(s *surface) error { // and broken off before anything was sealed with it
+			ctx, cancel := context.WithCancel(authz.AsSystem(s.t.Context(), "host"))
+			defer cancel()
+			_, err := s.beside().Secrets.RotateKeys(ctx, false, func(int, int) { cancel() })
+			if errors.Is(err, context.Canceled) {
+				err = nil
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, machine := filled(t)
+			host, asked := s.beside(), 0
+			root := host.Secrets.Root
+			host.Secrets.Root = func() (secret.Root, error) {
+				if asked++; asked == 2 { // for dropping the older keys, once everything is sealed anew
+					must(t, meanwhile(s))
+				}
+				return root()
+			}
+			if _, err := host.Secrets.RotateKeys(authz.AsSystem(t.Context(), "host"), true, nil); !fault.Is(err, fault.Conflict) || asked != 2 {
+				t.Errorf("got %v after the root was asked for %d times, want a Conflict", err, asked)
+			}
+			holds(t, s.r, machine)
+			holds(t, s.beside(), machine) // which has the keyset of the database alone
+		})
 	}
 }
 

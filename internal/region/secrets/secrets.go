@@ -240,7 +240,7 @@ func (s *Service) RotateKeys(ctx context.Context, retire bool, progress func(don
 	return moved, s.retire(ctx)
 }
 
-// change replaces the keyset.
+// change replaces the keyset by what fn makes of it. Secrets that the new one could not open keep it from that.
 func (s *Service) change(ctx context.Context, what string, fn func(secret.Keyset) (secret.Keyset, error)) error {
 	root, err := s.Root()
 	if err != nil {
@@ -268,6 +268,14 @@ func (s *Service) change(ctx context.Context, what string, fn func(secret.Keyset
 		}
 		if len(all) != 1 || !bytes.Equal(all[0].Wrapped, was.Wrapped) {
 			return fault.New(fault.Conflict, "The keys are being changed by somebody else; try again.")
+		}
+		if err := each(&c.Tx().View, func(row store.SealedSecret) error {
+			if key, remote := secret.Where(row.Sealed); !remote && key < set.Oldest() {
+				return fault.New(fault.Conflict, "%s is sealed with an older key still.", row.Ref)
+			}
+			return nil
+		}); err != nil {
+			return err
 		}
 		id, _ := set.Newest()
 		c.Note("change", what)
@@ -301,18 +309,6 @@ func (s *Service) keyset(ctx context.Context, root secret.Root) (row store.Keyse
 
 // retire drops the older keys, if nothing is sealed with them any more.
 func (s *Service) retire(ctx context.Context) error {
-	newest, _ := s.Keys.Keyring().Keyset().Newest()
-	err := s.Gate.View(ctx, authz.SecretsView, func(v *gate.Viewing) error {
-		return each(v.View, func(row store.SealedSecret) error {
-			if key, remote := secret.Where(row.Sealed); !remote && key != newest {
-				return fault.New(fault.Conflict, "%s is sealed with an older key still.", row.Ref)
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
 	return s.change(ctx, "older keys dropped", func(set secret.Keyset) (secret.Keyset, error) { return set.Only(), nil })
 }
 
