@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -93,7 +92,8 @@ type Keeper struct {
 
 	mu     sync.Mutex // guards what follows
 	status KeeperStatus
-	next   time.Time // while it is away: when somebody may ask again
+	next   time.Time            // while it is away: when somebody may ask again
+	idle   map[string]time.Time // entries that nothing refers to, by id, and since when Collect knows
 }
 
 // NewKeeper makes a Keeper; it connects to nothing.
@@ -441,13 +441,15 @@ func (k *Keeper) Warm(ctx context.Context, ref secret.Ref, sealed []byte) error 
 	return err
 }
 
-// Grace is how old an entry must be before Collect removes it. Between writing it and the commit that refers to it lie seconds;
-// the rest is for clocks that disagree.
+// Grace is how long an entry must have been without use before Collect removes it. So a database that was put back to what it was up to
+// so long ago finds its secrets, one that was put back by mistake takes none from the right one, and a change that is under way has
+// long committed.
 const Grace = 24 * time.Hour
 
-// Collect removes the entries of the site that nothing refers to: what was staged for a change that did not happen, and what was
-// replaced or deleted since. It lists Vault first and then asks for the names that are in use, so what is staged meanwhile is not
-// seen; and it leaves alone what is younger than Grace by Vault's clock. It returns how many it removed. used is asked once.
+// Collect removes the entries of the site that nothing has referred to for Grace, as far as this process has seen: what was staged for a
+// change that did not happen, and what was replaced or deleted since. An entry that nothing refers to is never referred to again, but by
+// a database that was restored. It lists Vault first and then asks for the names that are in use, so what is staged meanwhile is not
+// seen. It returns how many it removed. used is asked once.
 func (k *Keeper) Collect(ctx context.Context, used func() (map[string]bool, error)) (n int, err error) {
 	client, ids := k.client.Load(), []string(nil)
 	for path, err := range client.List(ctx, k.site) {
@@ -458,27 +460,11 @@ func (k *Keeper) Collect(ctx context.Context, used func() (map[string]bool, erro
 			ids = append(ids, id)
 		}
 	}
-	if len(ids) == 0 {
-		return 0, nil
-	}
 	keep, err := used()
 	if err != nil {
 		return 0, err
 	}
-	for _, id := range ids {
-		if keep[id] {
-			continue
-		}
-		made, err := client.Updated(ctx, k.site+"/"+id)
-		if fault.Is(err, fault.NotFound) {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if k.now().Sub(made) < Grace {
-			continue
-		}
+	for _, id := range k.unused(ids, keep) {
 		if err := client.Delete(ctx, k.site+"/"+id); err != nil {
 			return n, err
 		}
@@ -487,11 +473,24 @@ func (k *Keeper) Collect(ctx context.Context, used func() (map[string]bool, erro
 	return n, nil
 }
 
-// Forget removes a secret from Vault now: after it was moved elsewhere. It is no error if Vault does not have it.
-func (k *Keeper) Forget(ctx context.Context, sealed []byte) error {
-	id, ok := ID(sealed)
-	if !ok {
-		return errors.New("cannot forget a secret that is not in Vault")
+// unused notes which of the entries that Vault has are not in use, and returns those that have not been for Grace.
+func (k *Keeper) unused(ids []string, keep map[string]bool) (due []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now, since := k.now(), map[string]time.Time{}
+	for _, id := range ids {
+		if keep[id] {
+			continue
+		}
+		seen, known := k.idle[id]
+		if !known {
+			seen = now
+		}
+		since[id] = seen
+		if now.Sub(seen) >= Grace {
+			due = append(due, id)
+		}
 	}
-	return k.client.Load().Delete(ctx, k.site+"/"+id)
+	k.idle = since
+	return due
 }

@@ -327,10 +327,12 @@ func TestAltered(t *testing.T) {
 	if _, err := k.Open(ctx, "a", one); err != nil {
 		t.Errorf("as it was: got %v", err)
 	}
-	if err := k.Forget(ctx, one); err != nil {
-		t.Error(err)
+	for range 2 {
+		if _, err := k.Collect(ctx, func() (map[string]bool, error) { return nil, nil }); err != nil {
+			t.Fatal(err)
+		}
+		clk.add(vault.Grace)
 	}
-	clk.add(vault.Bridge)
 	if _, err := k.Open(ctx, "a", one); !fault.Is(err, fault.NotFound) {
 		t.Errorf("gone: got %v", err)
 	}
@@ -357,42 +359,56 @@ func TestPutCut(t *testing.T) {
 	}
 }
 
-// TestCollect removes what nothing refers to and is old enough, and that alone.
+// TestCollect removes what nothing has referred to for long enough, and that alone, however old it is.
 func TestCollect(t *testing.T) {
 	k, f, s, clk := keeper(t)
 	ctx := t.Context()
 	var ids []string
-	for i := range 4 {
-		sealed, err := k.Seal(ctx, "a", secret.FromString(fmt.Sprint(i)))
+	seal := func(value string) string {
+		sealed, err := k.Seal(ctx, "a", secret.FromString(value))
 		if err != nil {
 			t.Fatal(err)
 		}
 		id, _ := vault.ID(sealed)
-		ids = append(ids, id)
-		if i == 2 {
-			clk.add(vault.Grace)
+		return id
+	}
+	for i := range 3 {
+		ids = append(ids, seal(fmt.Sprint(i)))
+	}
+	keep := map[string]bool{ids[0]: true, ids[1]: true}
+	collect := func(what string, used func() (map[string]bool, error), want int, left ...*string) {
+		t.Helper()
+		n, err := k.Collect(ctx, used)
+		var names []string
+		for _, id := range left {
+			names = append(names, "p/site1/"+*id)
+		}
+		slices.Sort(names)
+		if err != nil || n != want || !slices.Equal(f.Entries(), names) {
+			t.Errorf("%s: got %d removed, %v, and %v left; want %d and %v", what, n, err, f.Entries(), want, names)
 		}
 	}
-	staged := ""
-	used := func() (map[string]bool, error) { // somebody seals after the list was made
-		sealed, err := k.Seal(ctx, "a", secret.FromString("staged"))
-		staged, _ = vault.ID(sealed)
-		return map[string]bool{ids[0]: true}, err
-	}
-	if _, err := k.Collect(ctx, func() (map[string]bool, error) { return nil, errors.New("no database") }); err == nil || len(f.Entries()) != 4 {
+	now := func() (map[string]bool, error) { return keep, nil }
+	clk.add(30 * vault.Grace)
+	collect("the last is old, but was in use for all that is known", now, 0, &ids[0], &ids[1], &ids[2])
+	clk.add(vault.Grace - 1)
+	delete(keep, ids[1])
+	collect("the second was replaced a moment ago", now, 0, &ids[0], &ids[1], &ids[2])
+	clk.add(1)
+	if _, err := k.Collect(ctx, func() (map[string]bool, error) { return nil, errors.New("no database") }); err == nil || len(f.Entries()) != 3 {
 		t.Errorf("without a list: got %v, entries %v", err, f.Entries())
 	}
-	n, err := k.Collect(ctx, used)
-	want := []string{"p/site1/" + ids[0], "p/site1/" + ids[3], "p/site1/" + staged}
-	slices.Sort(want)
-	if err != nil || n != 2 || !slices.Equal(f.Entries(), want) {
-		t.Errorf("got %d, %v; %v are left, want %v", n, err, f.Entries(), want)
-	}
-	if s.Count("/data/p/site1/"+ids[1])+s.Count("/data/p/site1/"+ids[2]) != 2 {
-		t.Error("a secret was read to find out its age")
+	staged := ""
+	collect("while somebody seals after Vault was listed", func() (map[string]bool, error) { staged = seal("staged"); return keep, nil }, 1, &ids[0], &ids[1], &staged)
+	keep[ids[1]] = true
+	collect("the database was put back to what it was", now, 0, &ids[0], &ids[1], &staged)
+	clk.add(vault.Grace)
+	collect("what was staged came to nothing", now, 1, &ids[0], &ids[1])
+	if s.Count("/data/") != 4 {
+		t.Error("a secret was read to find out whether it is in use")
 	}
 	s.Spoil(down)
-	if n, err := k.Collect(ctx, used); n != 0 || !fault.Is(err, fault.Unavailable) {
+	if n, err := k.Collect(ctx, now); n != 0 || !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %d, %v while Vault is away", n, err)
 	}
 }

@@ -122,26 +122,6 @@ func (c *Client) Get(ctx context.Context, path string, version int) (Secret, err
 	return s, nil
 }
 
-// Updated tells when the last version of a secret was written, by Vault's clock, without reading the secret. Kinds: NotFound, Invalid,
-// Forbidden.
-func (c *Client) Updated(ctx context.Context, path string) (time.Time, error) {
-	if err := checkPath(path); err != nil {
-		return time.Time{}, err
-	}
-	var got struct {
-		Data struct {
-			Updated time.Time `json:"updated_time"`
-		}
-	}
-	if err := c.do(ctx, call{method: http.MethodGet, path: c.path("metadata", path), again: true}, &got); err != nil {
-		return time.Time{}, err
-	}
-	if got.Data.Updated.IsZero() {
-		return time.Time{}, errRead
-	}
-	return got.Data.Updated, nil
-}
-
 // Delete removes a secret with all its versions and its name; one that is absent is removed already. Kinds: Invalid, Forbidden.
 func (c *Client) Delete(ctx context.Context, path string) error {
 	if err := checkPath(path); err != nil {

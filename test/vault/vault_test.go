@@ -188,26 +188,29 @@ func TestKeeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ahead := func() time.Time { return time.Now().Add(client.Grace + time.Minute) }
-	keeper := func(key byte, now func() time.Time) *client.Keeper {
+	var later time.Duration
+	keeper := func(key byte) *client.Keeper {
+		now := func() time.Time { return time.Now().Add(later) }
 		k, err := client.NewKeeper(client.KeeperConfig{Client: c, Site: "site1", Key: bytes.Repeat([]byte{key}, 32), Now: now})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return k
 	}
-	secrettest.Suite(t, keeper(1, nil), keeper(2, nil))
-	kept, err := keeper(1, nil).Seal(t.Context(), "a", secret.FromString("x"))
+	k := keeper(1)
+	secrettest.Suite(t, k, keeper(2))
+	kept, err := k.Seal(t.Context(), "a", secret.FromString("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	name, _ := client.ID(kept)
-	none := func() (map[string]bool, error) { return map[string]bool{name: true}, nil }
-	if n, err := keeper(1, nil).Collect(t.Context(), none); n != 0 || err != nil {
-		t.Errorf("what is young: got %d removed, %v", n, err)
+	used := func() (map[string]bool, error) { return map[string]bool{name: true}, nil }
+	if n, err := k.Collect(t.Context(), used); n != 0 || err != nil {
+		t.Errorf("at first sight: got %d removed, %v", n, err)
 	}
-	if n, err := keeper(1, ahead).Collect(t.Context(), none); n < 20 || err != nil {
-		t.Errorf("what is old: got %d removed, %v", n, err)
+	later = client.Grace + time.Minute
+	if n, err := k.Collect(t.Context(), used); n < 20 || err != nil {
+		t.Errorf("a day after: got %d removed, %v", n, err)
 	}
 	left := 0
 	for path, err := range c.List(t.Context(), "") {

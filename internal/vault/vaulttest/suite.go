@@ -249,11 +249,6 @@ func operations(f *fixture) {
 	}
 	_, err = c.Put(ctx, "rack/x", fields("x"), 0)
 	f.ok(err)
-	if at, err := c.Updated(ctx, "rack/x"); err != nil || time.Since(at).Abs() > time.Hour {
-		f.Errorf("got %v, %v", at, err)
-	}
-	_, err = c.Updated(ctx, "rack/none")
-	f.want(err, fault.NotFound, "when an absent one was written")
 	for below, want := range map[string]string{"": "machine/a/power machine/b rack/x", "machine": "machine/a/power machine/b", "machine/a": "machine/a/power", "none": "", "mach": ""} {
 		if got := f.list(c, below); got != want {
 			f.Errorf("below %q: got %s, want %s", below, got, want)
