@@ -1,0 +1,65 @@
+package guard
+
+import "io/fs"
+
+// Host is what checks may ask of a host. Paths are absolute, as the host itself would write them. Errors are fs.ErrNotExist where there
+// is nothing; any other means that it could not be found out.
+type Host interface {
+	// File describes what is at a path, behind symbolic links.
+	File(path string) (File, error)
+	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of
+	// the first folder that could not be looked through; what was found otherwise is returned with it.
+	Glob(pattern string) ([]string, error)
+	// Read returns a regular file's content. Larger files than Host allows are an error.
+	Read(path string) ([]byte, error)
+	// Accounts are the users and groups that the host itself knows, by /etc/passwd and /etc/group.
+	Accounts() (Accounts, error)
+}
+
+// Bits of File.Mode besides the nine permissions. Source: inode(7).
+const (
+	SetUID uint32 = 0o4000
+	SetGID uint32 = 0o2000
+	Sticky uint32 = 0o1000
+)
+
+// File is what is known of a file or folder.
+type File struct {
+	Path    string
+	Real    string      // where it is behind symbolic links
+	Kind    fs.FileMode // the type bits; 0 for a regular file
+	Mode    uint32      // permissions and the bits above, at most 0o7777
+	UID     uint32
+	GID     uint32
+	ACL     []ACLEntry // named users and groups only
+	ACLErr  error      // why the access list is not known
+	Folders []File     // all that the path led through, links' targets included, from the root down; these have no Folders
+}
+
+// ACLEntry is what an access list gives to a named user or group, as far as its mask lets it.
+type ACLEntry struct {
+	Group bool
+	ID    uint32
+	Perm  uint32 // 4 read, 2 write, 1 execute
+}
+
+// Accounts are a host's users and groups.
+type Accounts struct {
+	Users  []User
+	Groups []Group
+}
+
+// User is a line of /etc/passwd.
+type User struct {
+	Name     string
+	UID, GID uint32
+	Home     string
+	Shell    string
+}
+
+// Group is a line of /etc/group.
+type Group struct {
+	Name    string
+	GID     uint32
+	Members []string // as the line has them; who has it as his own group is not among them
+}

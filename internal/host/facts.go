@@ -1,0 +1,189 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/metalward/metalward/internal/guard"
+)
+
+// Limits of what is looked at: what is larger is called unknown, not guessed at.
+const (
+	maxConfig = 1 << 20  // bytes of a configuration file
+	maxStatus = 64 << 20 // bytes of dpkg's list of packages: some megabytes on a full desktop
+	maxLinks  = 40       // symbolic links on a path, as the kernel's (path_resolution(7))
+	maxSteps  = 4096     // names on a path, those of the links included
+	maxFound  = 5_000    // paths of a pattern
+)
+
+// Facts answers what checks ask of a host (guard.Host), and which products are installed there. What it has read of accounts it
+// remembers. It is for one goroutine.
+type Facts struct {
+	src      Source
+	accounts *guard.Accounts
+}
+
+// Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host
+// would, and never out of it.
+func Open(root string) (*Facts, error) {
+	d, err := openDisk(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Facts{src: d}, nil
+}
+
+// New is for files that are elsewhere.
+func New(src Source) *Facts { return &Facts{src: src} }
+
+// Close lets go of the tree.
+func (f *Facts) Close() error {
+	if d, ok := f.src.(*disk); ok {
+		return d.close()
+	}
+	return nil
+}
+
+func describe(at string, n Node) guard.File {
+	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, UID: n.UID, GID: n.GID}
+}
+
+func names(p string) []string {
+	return slices.DeleteFunc(strings.Split(p, "/"), func(s string) bool { return s == "" || s == "." })
+}
+
+// File implements guard.Host.
+func (f *Facts) File(p string) (guard.File, error) {
+	found, err := f.follow(p)
+	if err != nil {
+		return guard.File{}, err
+	}
+	found.Path = p
+	found.ACL, found.ACLErr = f.src.ACL(found.Real)
+	return found, nil
+}
+
+// follow walks a path from the root down, as the kernel would in a chroot: a link that is absolute begins at the root again, and ".."
+// of the root is the root.
+func (f *Facts) follow(p string) (guard.File, error) {
+	top, err := f.src.Lstat("/")
+	if err != nil {
+		return guard.File{}, err
+	}
+	here := describe("/", top)
+	var through []guard.File
+	links, rest := 0, names(p)
+	for steps := 0; len(rest) > 0; steps++ {
+		if steps > maxSteps || len(rest) > maxSteps {
+			return guard.File{}, &fs.PathError{Op: "look at", Path: p, Err: errors.New("the path is too long")}
+		}
+		if !here.Kind.IsDir() {
+			return guard.File{}, &fs.PathError{Op: "look at", Path: p, Err: fs.ErrNotExist}
+		}
+		if !slices.ContainsFunc(through, func(o guard.File) bool { return o.Path == here.Path }) {
+			through = append(through, here)
+		}
+		at := path.Join(here.Path, rest[0])
+		rest = rest[1:]
+		n, err := f.src.Lstat(at)
+		if err != nil {
+			return guard.File{}, err
+		}
+		if n.Kind&fs.ModeSymlink == 0 {
+			here = describe(at, n)
+			continue
+		}
+		if links++; links > maxLinks {
+			return guard.File{}, &fs.PathError{Op: "look at", Path: p, Err: errors.New("too many symbolic links, or a loop of them")}
+		}
+		target, err := f.src.Readlink(at)
+		if err != nil {
+			return guard.File{}, err
+		}
+		rest = append(names(target), rest...)
+		if strings.HasPrefix(target, "/") {
+			here = describe("/", top)
+		}
+	}
+	here.Folders = through
+	return here, nil
+}
+
+// Glob implements guard.Host.
+func (f *Facts) Glob(pattern string) ([]string, error) {
+	found, bad := []string{"/"}, error(nil)
+	for _, name := range names(pattern) {
+		var next []string
+		for _, dir := range found {
+			if !strings.ContainsAny(name, `*?[\`) {
+				next = append(next, path.Join(dir, name))
+				continue
+			}
+			list, err := f.match(dir, name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && bad == nil {
+				bad = err
+			}
+			if next = append(next, list...); len(next) > maxFound {
+				return nil, fmt.Errorf("%s: more than %d paths match", pattern, maxFound)
+			}
+		}
+		found = next
+	}
+	var there []string
+	for _, p := range found {
+		switch _, err := f.follow(p); {
+		case err == nil:
+			there = append(there, p)
+		case errors.Is(err, fs.ErrNotExist):
+			// A link that leads nowhere is nothing, too.
+		case strings.ContainsAny(pattern, `*?[\`):
+			there = append(there, p) // it is listed: whoever asks for it hears why it is not known
+		case bad == nil:
+			bad = err
+		}
+	}
+	return there, bad
+}
+
+// match lists what is in a folder and matches.
+func (f *Facts) match(dir, pattern string) ([]string, error) {
+	at, err := f.follow(dir)
+	if err != nil || !at.Kind.IsDir() {
+		return nil, err
+	}
+	list, err := f.src.List(at.Path)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(list)
+	var found []string
+	for _, name := range list {
+		switch ok, err := path.Match(pattern, name); {
+		case err != nil:
+			return nil, err
+		case ok && name[0] == '.' && pattern[0] != '.':
+			// As shells have it.
+		case ok:
+			found = append(found, path.Join(dir, name))
+		}
+	}
+	return found, nil
+}
+
+// Read implements guard.Host.
+func (f *Facts) Read(p string) ([]byte, error) { return f.read(p, maxConfig) }
+
+func (f *Facts) read(p string, limit int64) ([]byte, error) {
+	at, err := f.follow(p)
+	if err != nil {
+		return nil, err
+	}
+	if at.Kind != 0 {
+		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("it is no regular file")}
+	}
+	return f.src.Read(at.Path, limit)
+}
