@@ -41,14 +41,17 @@ const maxNames = 20_000
 // disk is a folder of this host. Each name of a path is opened from the folder that the one before is, never following a link, so that
 // nobody who changes the tree meanwhile can lead out of it; and with O_PATH, which opens no device, waits for no FIFO, and needs no right
 // to read a folder that may be passed through. Source: open(2), path_resolution(7).
-type disk struct{ root int }
+type disk struct {
+	root int
+	most int // names of a folder
+}
 
 func openDisk(root string) (*disk, error) {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: root, Err: err}
 	}
-	return &disk{fd}, nil
+	return &disk{fd, maxNames}, nil
 }
 
 func (d *disk) close() error { return unix.Close(d.root) }
@@ -122,9 +125,10 @@ func (d *disk) List(path string) (names []string, err error) {
 		}
 		f := os.NewFile(uintptr(dir), path)
 		defer func() { _ = f.Close() }()
-		names, err = f.Readdirnames(maxNames + 1)
-		if len(names) > maxNames {
-			return fmt.Errorf("it has more than %d names", maxNames)
+		names, err = f.Readdirnames(d.most + 1)
+		if len(names) > d.most {
+			names = nil
+			return fmt.Errorf("it has more than %d names", d.most)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -22,9 +22,9 @@ import (
 // in the group staff alone.
 const (
 	Passwd = "root:x:0:0:root:/root:/bin/bash\nmaas:x:115:121::/var/lib/maas:/usr/sbin/nologin\nsnap_daemon:x:584788:584788::/nonexistent:/usr/bin/false\n" +
-		"metalward:x:130:130::/var/lib/metalward:/usr/sbin/nologin\nbind:x:113:118::/var/cache/bind:/usr/sbin/nologin\npostgres:x:114:119::/var/lib/postgresql:/bin/bash\n" +
+		"metalward:x:130:130::/var/lib/metalward:/usr/sbin/nologin\nbind:x:113:118::/var/cache/bind:/usr/sbin/nologin\ndhcpd:x:112:117::/run:/usr/sbin/nologin\npostgres:x:114:119::/var/lib/postgresql:/bin/bash\n" +
 		"bob:x:1000:1000::/home/bob:/bin/bash\nalice:x:1001:1001::/home/alice:/bin/bash\n"
-	Group = "root:x:0:\nmaas:x:121:\nsnap_daemon:x:584788:\nmetalward:x:130:\nbind:x:118:\npostgres:x:119:\nstaff:x:50:alice\nbob:x:1000:\nalice:x:1001:\n"
+	Group = "root:x:0:\nmaas:x:121:\nsnap_daemon:x:584788:\nmetalward:x:130:\nbind:x:118:\ndhcpd:x:117:\npostgres:x:119:\nstaff:x:50:alice\nbob:x:1000:\nalice:x:1001:\n"
 )
 
 // Memory is such a host. It is a host.Source.

@@ -1,0 +1,183 @@
+package catalog
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/host"
+	"github.com/metalward/metalward/internal/host/hosttest"
+)
+
+func worst(list []guard.Finding) guard.State {
+	for _, state := range guard.States {
+		if slices.ContainsFunc(list, func(f guard.Finding) bool { return f.State == state }) {
+			return state
+		}
+	}
+	return ""
+}
+
+func sampled(t *testing.T, tree []guard.Entry) guard.Host {
+	t.Helper()
+	m, err := hosttest.New(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host.New(m)
+}
+
+// Each check is described, and says of its samples what they must end in.
+func TestSamples(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Checks() {
+		if err := c.Problem(); err != nil {
+			t.Error(err)
+		}
+		if seen[c.ID] {
+			t.Errorf("there are two checks %s", c.ID)
+		}
+		seen[c.ID] = true
+		for _, s := range c.Samples {
+			list := c.Run(sampled(t, s.Tree), s.Product)
+			if got := worst(list); got != s.Want {
+				t.Errorf("%s, %s, %s: got %q, want %q: %+v", c.ID, s.Product, s.Name, got, s.Want, list)
+			}
+			for _, f := range list {
+				proper(t, f)
+			}
+		}
+		for _, p := range guard.Products {
+			if got := worst(c.Run(sampled(t, nil), p)); got != "" && got != guard.NotApplicable {
+				t.Errorf("%s on a host without any of its files: got %q, want not applicable", c.ID, got)
+			}
+		}
+	}
+}
+
+// proper refuses a finding that leaves its reader without the value, the fix or the way back, or whose text a terminal would obey.
+func proper(t *testing.T, f guard.Finding) {
+	t.Helper()
+	if len(f.Evidence) == 0 || f.State == guard.Fail && (len(f.Observation.Fix) == 0 || len(f.Observation.Fix) != len(f.Observation.Undo)) {
+		t.Errorf("%s of %s: evidence, fix or undo is missing: %+v", f.ID, f.Subject, f.Observation)
+	}
+	if f.Worst() > f.Check.Severity {
+		t.Errorf("%s of %s is %s, and the check says %s at most", f.ID, f.Subject, f.Worst(), f.Check.Severity)
+	}
+	for _, text := range slices.Concat(f.Evidence, f.Observation.Fix, f.Observation.Undo) {
+		if guard.Show(text) != text || strings.TrimSpace(text) == "" {
+			t.Errorf("%s of %s: %q cannot be printed", f.ID, f.Subject, text)
+		}
+	}
+}
+
+// The guide's own words, and what the product's documentation says, beside what the tables make of them.
+func TestWords(t *testing.T) {
+	group := func(line string) guard.Entry {
+		return guard.Entry{Path: "/etc/group", Content: "root:x:0:\n" + line + "\nstaff:x:50:alice\n"}
+	}
+	for _, c := range []struct {
+		name, id string
+		product  guard.Product
+		tree     []guard.Entry
+		state    guard.State
+		severity guard.Severity
+		says     string
+		fix      []string
+	}{
+		{"640 root:maas, as the guide shows", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas"}}, guard.Pass, 0, "Mode 0640", nil},
+		{"readable by all", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o644, Owner: "root:maas"}}, guard.Fail, guard.Critical,
+			"Everybody with an account on the host may read it.", []string{"chmod 0640 /etc/maas/regiond.conf"}},
+		{"not MAAS's group", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:staff"}}, guard.Fail, guard.Critical,
+			"The group staff (50) may read it; in it: alice.", []string{"chgrp maas /etc/maas/regiond.conf"}},
+		{"somebody is in MAAS's group", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas"}, group("maas:x:121:bob")},
+			guard.Fail, guard.Critical, "bob is in the group maas (121), and so may read it.", []string{"gpasswd -d bob maas"}},
+		{"somebody of a directory is in the group", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas"},
+			group("maas:x:121:ldap-carol")}, guard.Fail, guard.Critical, "ldap-carol is in the group", []string{"gpasswd -d ldap-carol maas"}},
+		{"who is in the group is not known", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:121"},
+			{Path: "/etc/group", Hidden: true}}, guard.Fail, guard.Critical, "which the host has no name for", nil},
+		{"MAAS itself owns it", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "maas:maas"}}, guard.Fail, guard.Low,
+			"Its owner is maas (115)", []string{"chown root /etc/maas/regiond.conf"}},
+		{"a folder keeps others out", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas", Folder: true, Mode: 0o750}, {Path: "/etc/maas/regiond.conf", Mode: 0o644, Owner: "root:maas"}},
+			guard.Fail, guard.Low, "did the folder /etc/maas (mode 0750) not keep others out", nil},
+		{"the access list gives bob nothing", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas", ACL: "user:bob:---"}}, guard.Pass, 0, "", nil},
+		{"a set-user-ID bit", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o4640, Owner: "root:maas"}}, guard.Fail, guard.Medium,
+			"set-user-ID", []string{"chmod 0640 /etc/maas/regiond.conf"}},
+		{"the snap has no group maas", "files-region-config", guard.MAASSnap, []guard.Entry{{Path: "/var/snap/maas/current/regiond.conf", Mode: 0o640}}, guard.Pass, 0, "owner root (0)", nil},
+		{"the secret as MAAS writes it", "files-shared-secret", guard.MAASDeb, []guard.Entry{{Path: "/var/lib/maas/secret", Mode: 0o640, Owner: "maas:maas"}}, guard.Fail, guard.Low,
+			"MAAS itself may write it wider again", []string{"chmod 0600 /var/lib/maas/secret"}},
+		{"the secret as maas init leaves it", "files-shared-secret", guard.MAASSnap, []guard.Entry{{Path: "/var/snap/maas/common/maas/secret"}}, guard.Fail, guard.High,
+			"Everybody", []string{"chmod 0600 /var/snap/maas/common/maas/secret"}},
+		{"the secret is a named folder", "files-shared-secret", guard.MAASSnap, []guard.Entry{{Path: "/var/snap/maas/common/maas/secret", Folder: true}}, guard.Unchecked, 0, "no regular file", nil},
+		{"a copy by an editor", "files-copies", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf~", Owner: "root:maas"}}, guard.Fail, guard.Critical, "Everybody",
+			[]string{"chmod 0640 '/etc/maas/regiond.conf~'"}},
+		{"bob's own profile", "files-cli-profiles", guard.MAASDeb, []guard.Entry{{Path: "/home/bob/.maascli.db", Mode: 0o600, Owner: "bob:bob"}}, guard.Pass, 0, "", nil},
+		{"alice owns bob's profile", "files-cli-profiles", guard.MAASDeb, []guard.Entry{{Path: "/home/bob/.maascli.db", Mode: 0o600, Owner: "alice:bob"}}, guard.Fail, guard.High,
+			"Its owner is alice (1001)", nil},
+		{"the database's URL, shared with metalward's group", "files-database", guard.Metalward, []guard.Entry{{Path: "/var/lib/metalward/database", Mode: 0o640, Owner: "root:metalward"}},
+			guard.Pass, 0, "", nil},
+		{"the root key for a group", "files-root-key", guard.Metalward, []guard.Entry{{Path: "/var/lib/metalward/root.key", Mode: 0o640, Owner: "root:staff"}}, guard.Fail, guard.Critical,
+			"The group staff", nil},
+	} {
+		i := slices.IndexFunc(Checks(), func(k *guard.Check) bool { return k.ID == c.id })
+		list := Checks()[i].Run(sampled(t, c.tree), c.product)
+		if len(list) != 1 {
+			t.Fatalf("%s: got %d findings, want 1: %+v", c.name, len(list), list)
+		}
+		f := list[0]
+		proper(t, f)
+		if f.State != c.state || c.state == guard.Fail && f.Worst() != c.severity {
+			t.Errorf("%s: got %s %s, want %s %s: %q", c.name, f.State, f.Worst(), c.state, c.severity, f.Evidence)
+		}
+		if !strings.Contains(strings.Join(f.Evidence, "\n"), c.says) {
+			t.Errorf("%s: got %q, want %q in it", c.name, f.Evidence, c.says)
+		}
+		if c.fix != nil && !slices.Equal(f.Observation.Fix, c.fix) {
+			t.Errorf("%s: got the fix %q, want %q", c.name, f.Observation.Fix, c.fix)
+		}
+	}
+}
+
+// A name that a terminal or a shell would obey is neither printed nor run.
+func TestHostileNames(t *testing.T) {
+	const name = "/var/lib/maas/certificates/\x1b]0;x\a$(id)'\xff\u202e.key"
+	list := inPlaces(certificateKeys)(sampled(t, []guard.Entry{{Path: name, Mode: 0o666}}), guard.MAASDeb)
+	if len(list) != 1 || list[0].State != guard.Fail || list[0].Subject != name {
+		t.Fatalf("got %+v, want one failure of the file", list)
+	}
+	want := `chmod 0600 $'/var/lib/maas/certificates/\033]0;x\007$(id)\'\377\342\200\256.key'`
+	if !slices.Contains(list[0].Fix, want) {
+		t.Errorf("got the fix %q, want %s in it", list[0].Fix, want)
+	}
+	proper(t, guard.Finding{Check: &guard.Check{Severity: guard.Critical}, Observation: list[0]})
+}
+
+// Problem refuses what is not whole.
+func TestIncomplete(t *testing.T) {
+	for name, spoil := range map[string]func(*guard.Check){
+		"no title":           func(c *guard.Check) { c.Title = "" },
+		"no why":             func(c *guard.Check) { c.Why = "" },
+		"no fix":             func(c *guard.Check) { c.Fix = "" },
+		"no undo":            func(c *guard.Check) { c.Undo = "" },
+		"no reference":       func(c *guard.Check) { c.References = nil },
+		"no product":         func(c *guard.Check) { c.Versions = nil },
+		"no severity":        func(c *guard.Check) { c.Severity = 0 },
+		"no judge":           func(c *guard.Check) { c.Judge = nil },
+		"another group's id": func(c *guard.Check) { c.ID = "ports-x" },
+		"no failing sample of the snap": func(c *guard.Check) {
+			c.Samples = slices.DeleteFunc(slices.Clone(c.Samples), func(s guard.Sample) bool { return s.Product == guard.MAASSnap && s.Want == guard.Fail })
+		},
+		"no passing sample of the packages": func(c *guard.Check) {
+			c.Samples = slices.DeleteFunc(slices.Clone(c.Samples), func(s guard.Sample) bool { return s.Product == guard.MAASDeb && s.Want == guard.Pass })
+		},
+	} {
+		c := *Checks()[0]
+		if err := c.Problem(); err != nil {
+			t.Fatal(err)
+		}
+		if spoil(&c); c.Problem() == nil {
+			t.Errorf("%s: got no problem, want one", name)
+		}
+	}
+}
