@@ -24,6 +24,16 @@ const (
 // Products are all of them, in the order in which they are reported.
 var Products = []Product{MAASSnap, MAASDeb, Metalward}
 
+// Role is what a controller does on a host.
+type Role string
+
+// The roles of a check: some are about what regions or racks alone have.
+const (
+	AnyRole Role = ""
+	Region  Role = "region"
+	Rack    Role = "rack"
+)
+
 // Severity is how much a finding matters, from Low to Critical.
 type Severity int
 
@@ -79,8 +89,10 @@ type Check struct {
 	Title    string // what holds when the check passes
 	Why      string
 	Versions map[Product]string // the products that it is for, and which of their versions; "unknown" where that is not known
+	Role     Role               // whose it is; AnyRole for both
 	Severity Severity           // of the worst that it can find
 	Fix      string             // in general; a finding has the commands
+	Risk     string             // what the fix may break, and how one sees it
 	Undo     string
 
 	References []Reference
@@ -161,8 +173,8 @@ func (c *Check) Problem() error {
 	switch {
 	case c.ID == "" || c.Group == "" || len(c.ID) <= len(c.Group) || c.ID[:len(c.Group)+1] != c.Group+"-":
 		return fmt.Errorf("check %q: the id does not begin with its group %q", c.ID, c.Group)
-	case c.Title == "" || c.Why == "" || c.Fix == "" || c.Undo == "" || c.Judge == nil || c.Severity < Low || c.Severity > Critical:
-		return fmt.Errorf("check %s: title, why, fix, undo, severity or judge is missing", c.ID)
+	case c.Title == "" || c.Why == "" || c.Fix == "" || c.Risk == "" || c.Undo == "" || c.Judge == nil || c.Severity < Low || c.Severity > Critical:
+		return fmt.Errorf("check %s: title, why, fix, risk, undo, severity or judge is missing", c.ID)
 	case len(c.References) == 0 || len(c.Versions) == 0:
 		return fmt.Errorf("check %s: it has no reference, or is for no product", c.ID)
 	}

@@ -159,6 +159,7 @@ func TestIncomplete(t *testing.T) {
 		"no title":           func(c *guard.Check) { c.Title = "" },
 		"no why":             func(c *guard.Check) { c.Why = "" },
 		"no fix":             func(c *guard.Check) { c.Fix = "" },
+		"no risk":            func(c *guard.Check) { c.Risk = "" },
 		"no undo":            func(c *guard.Check) { c.Undo = "" },
 		"no reference":       func(c *guard.Check) { c.References = nil },
 		"no product":         func(c *guard.Check) { c.Versions = nil },

@@ -157,18 +157,19 @@ func copies(places byProduct) byProduct {
 const (
 	narrowed = "Give the file to its owner and group and take from its mode what is not theirs, as the commands of the finding do; take out of the group who does not run the controller."
 	widened  = "The commands of the finding's undo put back owner, group, mode, access list and group membership as they were seen."
+	needed   = "A program that read the file by the right taken away stops reading it: restart the controller afterwards and see that its services come up."
 	closed   = "Whatever the mode, who has read it keeps what it said: change the secret if it was open for long."
 )
 
 // files is the group of checks of files: who may read and change what the products keep secret.
 func files() []*guard.Check {
 	list := []*guard.Check{
-		{ID: "files-region-config", Title: "Only root and MAAS read regiond.conf", Severity: guard.Critical,
+		{ID: "files-region-config", Role: guard.Region, Title: "Only root and MAAS read regiond.conf", Severity: guard.Critical,
 			Why: "It holds the database's password and, with Vault, role and secret id in clear: who reads it has all that MAAS knows, " +
 				"and who changes it chooses the database that MAAS believes. " + closed,
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, guide},
 			Judge: inPlaces(regionConfig), Samples: samples(regionConfig)},
-		{ID: "files-rack-config", Title: "Only root changes rackd.conf", Severity: guard.High,
+		{ID: "files-rack-config", Role: guard.Rack, Title: "Only root changes rackd.conf", Severity: guard.High,
 			Why:      "It says which region the rack obeys: who changes it has the rack, and with it power and boot of the machines behind it.",
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, guide},
 			Judge: inPlaces(rackConfig), Samples: samples(rackConfig)},
@@ -181,7 +182,7 @@ func files() []*guard.Check {
 				"Metalward's rack has a key of its own. Who reads one passes for a controller. " + closed,
 			Versions:   map[guard.Product]string{guard.MAASDeb: "pages: 3.2 to 3.8; cluster: 3.5 to 3.8", guard.MAASSnap: "pages: 3.2 to 3.8; cluster: 3.5 to 3.8", guard.Metalward: anyOurs},
 			References: []guard.Reference{source, ours}, Judge: inPlaces(certificateKeys), Samples: samples(certificateKeys)},
-		{ID: "files-agent-config", Title: "Only root changes the agent's configuration", Severity: guard.High,
+		{ID: "files-agent-config", Role: guard.Rack, Title: "Only root changes the agent's configuration", Severity: guard.High,
 			Why:      "It says which controllers the rack's agent obeys.",
 			Versions: map[guard.Product]string{guard.MAASDeb: unknown, guard.MAASSnap: unknown}, References: []guard.Reference{source},
 			Judge: inPlaces(agentConfig), Samples: samples(agentConfig)},
@@ -189,7 +190,7 @@ func files() []*guard.Check {
 			Why:      "A controller that takes another's id stands in its place; the key that an audit trail is verified with must not be exchanged.",
 			Versions: map[guard.Product]string{guard.MAASDeb: unknown, guard.MAASSnap: unknown, guard.Metalward: anyOurs}, References: []guard.Reference{source, ours},
 			Judge: inPlaces(identities), Samples: samples(identities)},
-		{ID: "files-dhcp-key", Title: "Nobody else reads the key of the DHCP server's control port", Severity: guard.High,
+		{ID: "files-dhcp-key", Role: guard.Rack, Title: "Nobody else reads the key of the DHCP server's control port", Severity: guard.High,
 			Why: "The configuration holds the OMAPI key: who has it can change leases and host entries of the running server, and so " +
 				"answer a machine's boot. Who changes the file decides what every machine boots.",
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{source},
@@ -198,7 +199,7 @@ func files() []*guard.Check {
 			Why:      "The rndc key steers the name server and the update key changes its zones: who has one can send machines and people elsewhere.",
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{source},
 			Judge: inPlaces(dnsKeys), Samples: samples(dnsKeys)},
-		{ID: "files-workflow-config", Title: "Nobody else reads the workflow engine's configuration", Severity: guard.Critical,
+		{ID: "files-workflow-config", Role: guard.Region, Title: "Nobody else reads the workflow engine's configuration", Severity: guard.Critical,
 			Why:      "Temporal's production.yaml holds the database's password in clear, even where regiond.conf has it in Vault. " + closed,
 			Versions: map[guard.Product]string{guard.MAASDeb: "3.5 to 3.8", guard.MAASSnap: "3.5 to 3.8"}, References: []guard.Reference{source},
 			Judge: inPlaces(workflowConfig), Samples: samples(workflowConfig)},
@@ -206,11 +207,11 @@ func files() []*guard.Check {
 			Why:      "A profile holds an API key, which does all that its user may do. " + closed,
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27, guard.Metalward: anyOurs}, References: []guard.Reference{source, ours},
 			Judge: inPlaces(profiles), Samples: samples(profiles)},
-		{ID: "files-root-key", Title: "Nobody else reads the root key", Severity: guard.Critical,
+		{ID: "files-root-key", Role: guard.Region, Title: "Nobody else reads the root key", Severity: guard.Critical,
 			Why:      "It opens all that Metalward has sealed: power parameters, certificate keys, credentials. " + closed,
 			Versions: map[guard.Product]string{guard.Metalward: anyOurs}, References: []guard.Reference{ours},
 			Judge: inPlaces(rootKey), Samples: samples(rootKey)},
-		{ID: "files-vault-settings", Title: "Nobody else reads what Metalward logs in to Vault with", Severity: guard.High,
+		{ID: "files-vault-settings", Role: guard.Region, Title: "Nobody else reads what Metalward logs in to Vault with", Severity: guard.High,
 			Why:      "The secret id in vault.json reads the site's secrets at the Vault server. MAAS keeps its own in regiond.conf. " + closed,
 			Versions: map[guard.Product]string{guard.Metalward: anyOurs}, References: []guard.Reference{ours},
 			Judge: inPlaces(vaultSettings), Samples: samples(vaultSettings)},
@@ -228,7 +229,7 @@ func files() []*guard.Check {
 			Judge: above(secrets), Samples: folderSamples},
 	}
 	for _, c := range list {
-		c.Group, c.Fix, c.Undo = "files", narrowed, widened
+		c.Group, c.Fix, c.Risk, c.Undo = "files", narrowed, needed, widened
 	}
 	return list
 }
