@@ -70,15 +70,19 @@ func readKeyset(ctx context.Context, from *store.Reader, root secret.Root) (set 
 	return set, false, nil
 }
 
-// firstKeyset stores a keyset. Of two regions that do so at the same moment the first wins.
+// firstKeyset stores a keyset. Of two regions that do so at the same moment the first wins. Kinds: Conflict when the secrets that there are
+// were sealed by another root key.
 func (r *Region) firstKeyset(ctx context.Context, root *secret.KeyRoot, now time.Time) (set secret.Keyset, err error) {
 	err = r.writer.Do(ctx, func(tx *store.Tx) error {
-		used, err := tx.HasSecrets()
+		some, err := tx.Secrets("", 1)
 		if err != nil {
 			return err
 		}
-		if set = secret.NewKeyset(now); used {
+		if set = secret.NewKeyset(now); len(some) > 0 {
 			set = root.First()
+			if _, err := set.Keyring().Open(some[0].Ref, some[0].Sealed); err != nil {
+				return fmt.Errorf("%w (%w)", fault.New(fault.Conflict, "This root key (%s) is not the one that sealed the database's secrets: put that in place, which a backup of the state folder or another region has.", root.ID()), err)
+			}
 		}
 		wrapped, err := set.Wrap(ctx, root)
 		if err != nil {

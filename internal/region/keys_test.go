@@ -271,6 +271,13 @@ func TestBeforeKeysets(t *testing.T) {
 		t.Cleanup(r.Close)
 		return r
 	}
+	// Another root key, such as the new one of a host that root.key was not copied to, must not become the keyset's for good.
+	path := filepath.Join(dir, rootKeyFile)
+	must(t, os.Rename(path, path+".kept"))
+	if _, err := opens(t, config.Region{StateDir: dir}); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), "root key") {
+		t.Errorf("with another root key: got %v", err)
+	}
+	must(t, os.Rename(path+".kept", path))
 	r, ctx := open(), authz.AsSystem(t.Context(), "host")
 	if keys := sealedUnder(t, r); len(keys) != 1 || !keys[0] {
 		t.Errorf("secrets are sealed under the keys %v", keys)

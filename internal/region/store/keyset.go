@@ -34,13 +34,6 @@ func (v *View) Keysets() (list []Keyset, err error) {
 	return list, rows.Err()
 }
 
-// HasSecrets reports whether anything was sealed yet.
-func (v *View) HasSecrets() (bool, error) {
-	var n int
-	err := v.row("SELECT COUNT(*) FROM (SELECT 1 FROM secrets LIMIT 1) AS first").Scan(&n)
-	return n > 0, err
-}
-
 // AddFirstKeyset stores the keyset of a new database; one that has a keyset keeps it. It comes before there is anything to audit.
 func (t *Tx) AddFirstKeyset(k Keyset) error {
 	_, err := t.exec("INSERT INTO keysets (root, wrapped, oldest, made) SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM keysets)", k.Root, k.Wrapped, int64(k.Oldest), micros(k.Made))
