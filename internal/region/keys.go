@@ -223,6 +223,9 @@ func (r *Region) replaceRoot(ctx context.Context, root *secret.KeyRoot, now, nex
 				return err
 			}
 			k.Root, k.Made = fresh.ID(), c.Now()
+			if last := all[len(all)-1].Made; !k.Made.After(last) { // it has to be the newest, whatever the clock says
+				k.Made = last.Add(time.Microsecond)
+			}
 			return c.Tx().PutKeyset(siteTarget, k)
 		}
 		return fault.New(fault.Conflict, "The root key in %s is not the one that opens the database.", now)

@@ -253,6 +253,28 @@ func TestRotateRootOfTwo(t *testing.T) {
 	holds(t, s.beside(), machine)
 }
 
+// TestRotateRootClockBack ends a rotation on a host whose clock went back since the keys were made, broken off before its end.
+func TestRotateRootClockBack(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	open := func() *Region {
+		t.Helper()
+		r, err := New(t.Context(), Options{Config: config.Region{StateDir: dir}, Log: regiontest.Silent, Offline: true, Now: func() time.Time { return now }})
+		must(t, err)
+		t.Cleanup(r.Close)
+		return r
+	}
+	r := open()
+	now = now.Add(-time.Hour)
+	root, err := r.root.open()
+	must(t, err)
+	r = open()
+	_, err = r.replaceRoot(authz.AsSystem(t.Context(), "host"), root, filepath.Join(dir, rootKeyFile), filepath.Join(dir, rootKeyNext))
+	must(t, err)
+	if done, err := open().RotateRoot(t.Context(), false); err != nil || !done {
+		t.Errorf("got %v, %v", done, err)
+	}
+}
+
 // TestBeforeKeysets: an instance whose root key sealed all itself goes on as it is, and can rotate both.
 func TestBeforeKeysets(t *testing.T) {
 	dir := t.TempDir()
