@@ -206,7 +206,30 @@ func (r *Region) SealRoot(ctx context.Context, pcrs []uint) error {
 	if err := secret.Replace(fresh, r.root.sealed()); err != nil {
 		return err
 	}
-	return removeDurably(r.root.plain())
+	return r.root.only(r.root.sealed())
+}
+
+// only removes every other form of the root key than the one at a path, and what a crash left of writing them. root.key goes last, because
+// until then it is what counts; another form may be of before a rotation.
+func (s rootSource) only(path string) error {
+	list, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if n := e.Name(); strings.HasPrefix(n, rootKeyFile+".") && strings.HasSuffix(n, ".tmp") {
+			err = errors.Join(err, removeDurably(filepath.Join(s.dir, n)))
+		}
+	}
+	for _, other := range []string{s.sealed(), s.wrapped()} {
+		if other != path {
+			err = errors.Join(err, removeDurably(other))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return removeDurably(s.plain())
 }
 
 // UnsealRoot puts the root key into root.key again, and removes what the TPM sealed or Vault encrypted. Kinds: Conflict.

@@ -82,9 +82,10 @@ func TestRootInTPM(t *testing.T) {
 	if s, err := r.RootStatus(); err != nil || !s.Both || s.Kind != RootInFile {
 		t.Errorf("got %+v, %v", s, err)
 	}
+	must(t, os.WriteFile(r.root.wrapped(), []byte("of long ago"), 0o600))
 	must(t, r.SealRoot(t.Context(), nil))
-	if got := there(t, c.StateDir); got != rootSealedFile {
-		t.Errorf("got %q", got)
+	if _, err := os.Stat(r.root.wrapped()); err == nil || there(t, c.StateDir) != rootSealedFile {
+		t.Errorf("got %q, and what Vault encrypted: %v", there(t, c.StateDir), err)
 	}
 	wrong := c
 	wrong.TPM = other.Device

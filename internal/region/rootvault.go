@@ -89,7 +89,7 @@ func (r *Region) SealRootVault(ctx context.Context, mount, name string) error {
 	if err := secret.Replace(fresh, r.root.wrapped()); err != nil {
 		return err
 	}
-	return removeDurably(r.root.plain())
+	return r.root.only(r.root.wrapped())
 }
 
 // readWrapped reads the root key that Vault has encrypted; fs.ErrNotExist without one.

@@ -84,8 +84,13 @@ func TestRootInVault(t *testing.T) {
 	if s, err := r.RootStatus(); err != nil || !s.Both || s.Kind != RootInFile {
 		t.Errorf("with both: got %+v, %v", s, err)
 	}
+	// What the TPM sealed once, before the key was rotated perhaps, and what a crash left of root.key, must not outlive it.
+	must(t, os.WriteFile(at(rootSealedFile), []byte("of long ago"), 0o600))
+	must(t, os.WriteFile(at(rootKeyFile+".1700000000.tmp"), key, 0o600))
 	must(t, r.SealRootVault(t.Context(), "transit", "root"))
 	has(rootKeyFile, false)
+	has(rootSealedFile, false)
+	has(rootKeyFile+".1700000000.tmp", false)
 	fake.SetRole(t, "region", vaulttest.SitePolicy("secret", "metalward"), time.Hour, time.Hour) // the consent is withdrawn
 	if _, err := opens(t, c); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("without consent: got %v", err)
