@@ -244,6 +244,7 @@ func TestRotateRootOfTwo(t *testing.T) {
 			t.Errorf("the region without the new key goes on: %v", err)
 		}
 	}
+	must(t, second.Secrets.Tidy(ctx))
 	if err := os.WriteFile(now, fresh, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -251,6 +252,11 @@ func TestRotateRootOfTwo(t *testing.T) {
 		t.Fatalf("got %v, %v", done, err)
 	}
 	holds(t, s.beside(), machine)
+	// A region that did not get the new key goes on until it is started anew: it has to say so.
+	must(t, os.WriteFile(now, old, 0o600))
+	if err := second.Secrets.Tidy(ctx); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.Message(err), rootKeyFile) {
+		t.Errorf("got %v, want a word about %s", err, rootKeyFile)
+	}
 }
 
 // TestRotateRootClockBack ends a rotation on a host whose clock went back since the keys were made, broken off before its end.

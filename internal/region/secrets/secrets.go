@@ -5,8 +5,10 @@ package secrets
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -288,17 +290,25 @@ func (s *Service) change(ctx context.Context, what string, fn func(secret.Keyset
 	return err
 }
 
-// keyset reads the keyset. Kinds: Conflict while the root key is rotated.
+var (
+	errRotating  = fault.New(fault.Conflict, "The rotation of the root key is not finished; run metalward secrets rotate root again.")
+	errOtherRoot = fault.New(fault.Conflict, "The root key was replaced by another region and is not the one that this region has: copy root.key of that one here, or this region does not start any more.")
+)
+
+// keyset reads the keyset. Kinds: Conflict while the root key is rotated, or when this region has not got the new one.
 func (s *Service) keyset(ctx context.Context, root secret.Root) (row store.Keyset, set secret.Keyset, err error) {
 	err = s.Gate.View(ctx, authz.SecretsView, func(v *gate.Viewing) error {
 		all, err := v.Keysets()
-		if err == nil && (len(all) != 1 || all[0].Root != root.ID()) {
-			err = fault.New(fault.Conflict, "The rotation of the root key is not finished; run metalward secrets rotate root again.")
+		switch {
+		case err != nil:
+			return err
+		case !slices.ContainsFunc(all, func(k store.Keyset) bool { return k.Root == root.ID() }):
+			return errOtherRoot
+		case len(all) != 1:
+			return errRotating
 		}
-		if err == nil {
-			row = all[0]
-		}
-		return err
+		row = all[0]
+		return nil
 	})
 	if err != nil {
 		return row, set, err
@@ -316,7 +326,7 @@ func (s *Service) retire(ctx context.Context) error {
 func (s *Service) Run(ctx context.Context) {
 	ctx = authz.AsSystem(ctx, "secrets")
 	for {
-		if err := s.tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := s.Tidy(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("cannot bring every secret to where it should be; this is tried again", "error", err)
 		}
 		select {
@@ -327,15 +337,15 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// tidy does so once.
-func (s *Service) tidy(ctx context.Context) error {
+// Tidy does so once. Kinds: Conflict when this region's root key is not the instance's any more.
+func (s *Service) Tidy(ctx context.Context) error {
 	root, err := s.Root()
 	if err != nil {
 		return err
 	}
 	_, set, err := s.keyset(ctx, root)
-	if fault.Is(err, fault.Conflict) {
-		return nil // the root key is being rotated
+	if errors.Is(err, errRotating) {
+		return nil
 	}
 	if err != nil {
 		return err
