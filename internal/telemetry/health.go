@@ -87,12 +87,12 @@ func (h *Health) Check(ctx context.Context, name string) (Check, bool) {
 func (h *Health) check(ctx context.Context, c *check) Check {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := h.now(); c.at.IsZero() || now.Sub(c.at) > healthAge || now.Before(c.at) {
+	if now := h.now(); c.at.IsZero() || now.Sub(c.at) > healthAge || now.Before(c.at) { // or the clock went back
 		// Nobody's departure may be what all others hear of.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTime)
 		defer cancel()
 		state, text := c.ask(ctx)
-		c.last, c.at = Check{c.name, state, text}, now
+		c.last, c.at = Check{c.name, state, text}, h.now() // since when it is known: those who waited meanwhile need not ask
 	}
 	return c.last
 }

@@ -211,3 +211,21 @@ func TestHealth(t *testing.T) {
 		t.Errorf("got %s", text.String())
 	}
 }
+
+// TestHealthSlow: who waited while an answer took long has that one, and does not ask for another. Else those who ask a database that
+// hangs would wait one after the other, and more and more of them.
+func TestHealthSlow(t *testing.T) {
+	now, asked := time.Unix(1000, 0), 0
+	h := NewHealth(func() time.Time { return now })
+	h.Add("database", func(context.Context) (State, string) {
+		asked++
+		now = now.Add(healthTime)
+		return Bad, "It does not answer."
+	})
+	for range 20 {
+		h.Check(t.Context(), "database")
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
+	}
+}
