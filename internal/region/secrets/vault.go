@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
@@ -349,35 +350,32 @@ func (s *Service) Collect(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// RunVault follows settings and Vault until the context ends.
+// RunVault follows settings and Vault until the context ends. What it does does not wait for each other: to read ten thousand secrets, or to
+// remove as many, takes minutes, in which the region has to hear where secrets go, and the others that it is there.
 func (s *Service) RunVault(ctx context.Context) {
-	every := func(d time.Duration, what string, fn func(context.Context) error) func(now time.Time) {
-		var due time.Time
-		return func(now time.Time) {
-			if now.Before(due) {
-				return
+	var wg sync.WaitGroup
+	for _, task := range []struct {
+		what         string
+		first, every time.Duration
+		do           func(context.Context) error
+	}{
+		{"settings", 0, followEvery, s.Follow},
+		{"health", 0, checkEvery, s.Check},
+		{"memory", 0, warmEvery, s.Warm},
+		{"orphans", time.Hour, collectEvery, func(ctx context.Context) error { _, err := s.Collect(ctx); return err }}, // not by every process that starts and ends
+	} {
+		wg.Go(func() {
+			for wait := task.first; ; wait = task.every {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(wait):
+				}
+				if err := task.do(ctx); err != nil && ctx.Err() == nil {
+					s.Log.WarnContext(ctx, "cannot look after Vault", "what", task.what, "error", err)
+				}
 			}
-			due = now.Add(d)
-			if err := fn(ctx); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "cannot look after Vault", "what", what, "error", err)
-			}
-		}
+		})
 	}
-	tasks := []func(time.Time){every(followEvery, "settings", s.Follow), every(checkEvery, "health", s.Check), every(warmEvery, "memory", s.Warm)}
-	collect := every(collectEvery, "orphans", func(ctx context.Context) error { _, err := s.Collect(ctx); return err })
-	first := time.Now().Add(time.Hour) // not by every process that starts and ends
-	for {
-		now := time.Now()
-		for _, task := range tasks {
-			task(now)
-		}
-		if now.After(first) {
-			collect(now)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(followEvery):
-		}
-	}
+	wg.Wait()
 }

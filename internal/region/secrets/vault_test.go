@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -487,6 +488,46 @@ func TestNoRequestInTransaction(t *testing.T) {
 			t.Errorf("%d of %d requests came while a transaction was open", stuck.Load(), asked.Load())
 		}
 	})
+}
+
+// TestRunVaultSlow: reading secrets into memory, which takes minutes where there are many, keeps the region from nothing else.
+func TestRunVaultSlow(t *testing.T) {
+	v := newVaulted(t, "", 1)
+	v.configure()
+	if _, err := v.core.Secrets.Migrate(v.ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	v.clock.Advance(vault.Bridge)
+	asked, followed, gaveUp := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var once, end sync.Once
+	v.site.Spoil(func(_ http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/data/") || strings.HasSuffix(r.URL.Path, "/check") {
+			return false
+		}
+		once.Do(func() { close(asked) })
+		select {
+		case <-followed:
+		case <-r.Context().Done():
+			end.Do(func() { close(gaveUp) })
+		}
+		return false
+	})
+	ctx, cancel := context.WithCancel(v.ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); v.core.Secrets.RunVault(ctx) }()
+	defer func() { cancel(); <-done }()
+	<-asked
+	if err := os.Remove(filepath.Join(v.core.Dir, vault.SettingsFile)); err != nil {
+		t.Fatal(err)
+	}
+	for v.core.Secrets.Link.Keeper() != nil {
+		select {
+		case <-gaveUp:
+			t.Fatal("the settings were not looked at before the request had ended")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	close(followed)
 }
 
 // TestVaultDump looks for secrets in what the disk has of the region, but for the root key: there are none, and with the root key
