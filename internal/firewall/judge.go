@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Packet is the first one of a new connection to this host, or a datagram that belongs to none: not fragmented, with no options or
@@ -69,14 +68,35 @@ type fact struct {
 	known bool
 }
 
+// place is a rule, or with none a chain's policy.
+type place struct {
+	chain *Chain
+	rule  *Rule
+}
+
+func (p place) String() string {
+	if p.rule == nil {
+		return fmt.Sprintf("%s: policy %s", p.chain.Name, map[bool]string{true: "drop", false: "accept"}[p.chain.Policy == Drop])
+	}
+	return p.rule.name(p.chain)
+}
+
+// doubt is what is not certain, and where.
+type doubt struct {
+	place
+	format string // of the place and of what
+	what   string
+}
+
 type walk struct {
 	*Ruleset
 	fields [fields]fact
 	v6     bool
 	tries  int
 	log    truth
-	by     string   // who decided last
-	doubts []string // why it is not certain
+	by     place   // who decided last
+	doubts []doubt // why it is not certain
+	lost   bool    // a limit was met
 
 	untracked bool // a rule may have said so
 }
@@ -148,7 +168,7 @@ func (w *walk) hooks(p Packet) Answer {
 		if met == no {
 			continue
 		}
-		w.by = ""
+		w.by = place{c, nil}
 		w.track(c)
 		out := w.chain(c, 0, met == yes)
 		if out&leaves != 0 {
@@ -159,23 +179,23 @@ func (w *walk) hooks(p Packet) Answer {
 				out |= accepts
 			}
 			if out == drops || out == accepts {
-				w.by = fmt.Sprintf("%s: policy %s", c.Name, map[bool]string{true: "drop", false: "accept"}[c.Policy == Drop])
+				w.by = place{c, nil}
 			}
 		}
 		switch {
 		case met == maybe && out != accepts:
-			w.doubt("%s: it is not known whether the packet passes there", c.Name)
+			w.doubt(c, nil, "%s: whether the packet passes there is not known", "")
 			certain = false
 		case out == drops:
-			return w.answer(Dropped, []string{w.by})
+			return w.answer(Dropped, []string{w.by.String()})
 		case out != accepts:
 			certain = false
 		case len(c.Rules) > 0 && !c.Nat:
-			why = append(why, w.by)
+			why = append(why, w.by.String())
 		}
 	}
 	if !certain || len(w.doubts) > 0 && w.redirected() {
-		return w.answer(CannotTell, w.doubts)
+		return w.answer(CannotTell, w.reasons())
 	}
 	if len(why) == 0 {
 		why = []string{"no rule is about it"}
@@ -199,10 +219,10 @@ func (w *walk) track(c *Chain) {
 }
 
 // elsewhere begins the doubts that a translation of addresses makes; they hold even when all chains accept.
-const elsewhere = "it is sent elsewhere by "
+const elsewhere = "it is sent elsewhere by %s"
 
 func (w *walk) redirected() bool {
-	return slices.ContainsFunc(w.doubts, func(s string) bool { return strings.HasPrefix(s, elsewhere) })
+	return slices.ContainsFunc(w.doubts, func(d doubt) bool { return d.format == elsewhere })
 }
 
 func (w *walk) answer(v Verdict, why []string) Answer {
@@ -232,23 +252,46 @@ func (w *walk) meets(c *Chain, p Packet) truth {
 	return no
 }
 
-func (w *walk) doubt(format string, args ...any) {
-	if s := fmt.Sprintf(format, args...); len(w.doubts) < maxWhy && !slices.Contains(w.doubts, s) {
-		w.doubts = append(w.doubts, s)
+func (w *walk) doubt(c *Chain, r *Rule, format, what string) {
+	d := doubt{place{c, r}, format, what}
+	if len(w.doubts) < maxWhy && !slices.Contains(w.doubts, d) {
+		w.doubts = append(w.doubts, d)
 	}
+}
+
+func (w *walk) reasons() (list []string) {
+	for _, d := range w.doubts {
+		where := d.chain.Name
+		if d.rule != nil {
+			where = d.place.String()
+		}
+		s := fmt.Sprintf(d.format, where)
+		if d.what != "" {
+			s += ": " + d.what
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// giveUp ends the walk: everything may happen.
+func (w *walk) giveUp(c *Chain, why string) ways {
+	if !w.lost {
+		w.doubts = append(w.doubts[:min(len(w.doubts), maxWhy-1)], doubt{place{c, nil}, "%s", why})
+		w.lost = true
+	}
+	return accepts | drops | leaves
 }
 
 // chain walks through a chain's rules. sure means that the packet certainly comes here. What does not end here leaves.
 func (w *walk) chain(c *Chain, depth int, sure bool) (out ways) {
 	if depth > maxJumps {
-		w.doubt("%s: the jumps are too deep", c.Name)
-		return accepts | drops | leaves
+		return w.giveUp(c, "the jumps are too deep")
 	}
 	for i := range c.Rules {
 		r := &c.Rules[i]
-		if w.tries++; w.tries > maxTries {
-			w.doubt("%s: there are too many rules on the way", c.Name)
-			return accepts | drops | leaves
+		if w.tries++; w.tries > maxTries || w.lost {
+			return w.giveUp(c, "there are too many rules on the way")
 		}
 		match, unclear := w.matches(r)
 		if match == no {
@@ -263,7 +306,7 @@ func (w *walk) chain(c *Chain, depth int, sure bool) (out ways) {
 			may = w.act(r.Action, r, c, depth, certainly)
 		}
 		if match == maybe && may != next {
-			w.doubt("%s: %s", r.name(c), unclear)
+			w.doubt(c, r, "%s", unclear)
 			may |= next
 		}
 		out |= may &^ next
@@ -305,6 +348,13 @@ func (w *walk) matches(r *Rule) (all truth, unclear string) {
 }
 
 func (w *walk) match(m *Match) truth {
+	if known := &w.fields[m.Fields[0]]; len(m.Fields) == 1 && m.Mask == 0 && known.known && m.Fields[0] != Opaque && !m.Set.vague {
+		t := covers(m.Set.ranges, known.is) // nearly all are of this kind
+		if m.Not {
+			t = t.not()
+		}
+		return t
+	}
 	var few [4]Range
 	f := few[:0]
 	for _, field := range m.Fields {
@@ -316,7 +366,7 @@ func (w *walk) match(m *Match) truth {
 			if known.is.Lo != known.is.Hi {
 				return maybe
 			}
-			known.is = one(Number(known.is.Lo.number() & m.Mask))
+			known.is = one(Number(known.is.Lo.lo & m.Mask))
 		}
 		f = append(f, known.is)
 	}
@@ -349,21 +399,21 @@ func (w *walk) act(a Action, r *Rule, c *Chain, depth int, certainly bool) ways 
 	case Continue:
 		return next
 	case Accept:
-		w.by = r.name(c)
+		w.by = place{c, r}
 		return accepts
 	case Drop:
-		w.by = r.name(c)
+		w.by = place{c, r}
 		return drops
 	case Return:
 		return leaves
 	case Elsewhere:
-		w.doubt("%s%s", elsewhere, r.name(c))
-		w.by = r.name(c)
+		w.doubt(c, r, elsewhere, "")
+		w.by = place{c, r}
 		return accepts
 	case Jump, Goto:
 		to := w.Chains[a.Target]
 		if to == nil {
-			w.doubt("%s: there is no chain %q", r.name(c), a.Target)
+			w.doubt(c, r, "%s", "the chain that it jumps to is not known")
 			return accepts | drops | next
 		}
 		out := w.chain(to, depth+1, certainly)
@@ -372,7 +422,7 @@ func (w *walk) act(a Action, r *Rule, c *Chain, depth int, certainly bool) ways 
 		}
 		return out
 	default:
-		w.doubt("%s: what it does is not understood", r.name(c))
+		w.doubt(c, r, "%s", "what it does is not understood")
 		return accepts | drops | next
 	}
 }
@@ -388,7 +438,7 @@ func (w *walk) cases(r *Rule, c *Chain, depth int, certainly bool) (out ways) {
 		if t == yes {
 			return out
 		}
-		w.doubt("%s: what it looks up is not known", r.name(c))
+		w.doubt(c, r, "%s", "what it looks up is not known")
 	}
 	return out | next
 }

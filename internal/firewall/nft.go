@@ -353,7 +353,7 @@ func (n *nft) match(table string, body object) (all []Match) {
 		if !ok || len(x) != 1 {
 			return append(need, opaque(what))
 		}
-		below, above := Range{Value{}, x[0].Hi}, Range{x[0].Lo, Value{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
+		below, above := Range{Value{}, x[0].Hi}, Range{x[0].Lo, Value{^uint64(0), ^uint64(0)}}
 		switch op {
 		case "<=":
 			m.Set = newSet([]Range{below})

@@ -8,7 +8,7 @@
 package firewall
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -102,25 +102,27 @@ const (
 	fields // how many there are
 )
 
-// Value is any field's value, such that values of one field compare as their bytes do: an address (IPv4 as ::ffff:a.b.c.d), a number in
-// the last bytes, or a device's name, which has at most 15 (IFNAMSIZ of linux/if.h).
-type Value [16]byte
+// Value is any field's value, such that values of one field compare as numbers of 128 bits do: an address (IPv4 as ::ffff:a.b.c.d), a
+// number, or a device's name, which has at most 15 bytes (IFNAMSIZ of linux/if.h).
+type Value struct{ hi, lo uint64 }
+
+func (v Value) less(o Value) bool { return v.hi < o.hi || v.hi == o.hi && v.lo < o.lo }
 
 // Number is a number as a value.
-func Number(n uint64) (v Value) {
-	binary.BigEndian.PutUint64(v[8:], n)
-	return v
+func Number(n uint64) Value { return Value{lo: n} }
+
+func ofBytes(b [16]byte) Value {
+	return Value{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
-func (v Value) number() uint64 { return binary.BigEndian.Uint64(v[8:]) }
-
 // Address is an address as a value. A zone is left out.
-func Address(a netip.Addr) Value { return a.As16() }
+func Address(a netip.Addr) Value { return ofBytes(a.As16()) }
 
 // Name is a device's name as a value.
-func Name(s string) (v Value) {
-	copy(v[:15], s)
-	return v
+func Name(s string) Value {
+	var b [16]byte
+	copy(b[:15], s)
+	return ofBytes(b)
 }
 
 // Range is all values from Lo to Hi, both included.
@@ -128,27 +130,27 @@ type Range struct{ Lo, Hi Value }
 
 func one(v Value) Range { return Range{v, v} }
 
+// fixed is all values whose first bits are v's.
+func fixed(v Value, bits int) Range {
+	free := Value{^uint64(0), ^uint64(0)}
+	if bits >= 64 {
+		free = Value{0, ^uint64(0) >> (bits - 64)}
+	} else {
+		free.hi >>= bits
+	}
+	return Range{Value{v.hi &^ free.hi, v.lo &^ free.lo}, Value{v.hi | free.hi, v.lo | free.lo}}
+}
+
 func prefix(p netip.Prefix) Range {
-	r := one(Address(p.Addr()))
 	bits := p.Bits()
 	if p.Addr().Is4() {
 		bits += 96
 	}
-	for i := bits; i < 128; i++ {
-		r.Lo[i/8] &^= 0x80 >> (i % 8)
-		r.Hi[i/8] |= 0x80 >> (i % 8)
-	}
-	return r
+	return fixed(Address(p.Addr()), bits)
 }
 
 // begins is every name that begins with s.
-func begins(s string) Range {
-	r := one(Name(s))
-	for i := min(len(s), 15); i < 15; i++ {
-		r.Hi[i] = 0xff
-	}
-	return r
-}
+func begins(s string) Range { return fixed(Name(s), 8*min(len(s), 15)) }
 
 // Set is what a match compares with.
 type Set struct {
@@ -160,11 +162,13 @@ type Set struct {
 // newSet makes a set of one field's ranges.
 func newSet(list []Range) *Set {
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b Range) int { return bytes.Compare(a.Lo[:], b.Lo[:]) })
+	slices.SortFunc(list, func(a, b Range) int {
+		return cmp.Or(cmp.Compare(a.Lo.hi, b.Lo.hi), cmp.Compare(a.Lo.lo, b.Lo.lo))
+	})
 	s := &Set{}
 	for _, r := range list {
-		if n := len(s.ranges); n > 0 && bytes.Compare(r.Lo[:], s.ranges[n-1].Hi[:]) <= 0 {
-			if bytes.Compare(r.Hi[:], s.ranges[n-1].Hi[:]) > 0 {
+		if n := len(s.ranges); n > 0 && !s.ranges[n-1].Hi.less(r.Lo) {
+			if s.ranges[n-1].Hi.less(r.Hi) {
 				s.ranges[n-1].Hi = r.Hi
 			}
 			continue
@@ -187,11 +191,18 @@ func (t truth) not() truth { return yes - t }
 
 // covers tells whether what lies within a range is in a list of ranges that are in order and apart.
 func covers(list []Range, r Range) truth {
-	i, _ := slices.BinarySearchFunc(list, r.Lo, func(e Range, lo Value) int { return bytes.Compare(e.Hi[:], lo[:]) })
+	i, end := 0, len(list)
+	for i < end { // the first that does not end before r begins
+		if m := int(uint(i+end) >> 1); list[m].Hi.less(r.Lo) {
+			i = m + 1
+		} else {
+			end = m
+		}
+	}
 	switch {
-	case i == len(list) || bytes.Compare(list[i].Lo[:], r.Hi[:]) > 0:
+	case i == len(list) || r.Hi.less(list[i].Lo):
 		return no
-	case bytes.Compare(list[i].Lo[:], r.Lo[:]) <= 0 && bytes.Compare(r.Hi[:], list[i].Hi[:]) <= 0:
+	case !r.Lo.less(list[i].Lo) && !list[i].Hi.less(r.Hi):
 		return yes
 	}
 	return maybe

@@ -1,8 +1,7 @@
 package firewall
 
 import (
-	"bytes"
-	"math/big"
+	"encoding/binary"
 	"net/netip"
 )
 
@@ -47,37 +46,29 @@ func (rs *Ruleset) Stranger(v6 bool) (a netip.Addr, ok bool) {
 
 // probe is one of a block's addresses, each try another: multiples of the golden ratio lie evenly.
 func probe(p netip.Prefix, try int) netip.Addr {
-	r := prefix(p)
 	const golden = 0x9e3779b97f4a7c15
-	x := Number(uint64(try+1) * golden)
-	v := r.Lo
-	for i := range v {
-		v[i] |= x[8+i%8] & (r.Lo[i] ^ r.Hi[i])
-	}
-	// Of IPv4 the four last bytes are the address; the number's first bytes vary the most.
-	if p.Addr().Is4() {
-		for i := range 4 {
-			v[12+i] = r.Lo[12+i] | x[8+i]&(r.Lo[12+i]^r.Hi[12+i])
-		}
-	}
-	return netip.AddrFrom16(v).Unmap()
+	x := uint64(try+1) * golden
+	r := prefix(p)
+	v := Value{r.Lo.hi | x&(r.Lo.hi^r.Hi.hi), r.Lo.lo | (x>>32|x<<32)&(r.Lo.lo^r.Hi.lo)} // the first bits vary the most: IPv4 has its last 32
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], v.hi)
+	binary.BigEndian.PutUint64(b[8:], v.lo)
+	return netip.AddrFrom16(b).Unmap()
 }
 
 // wide reports whether a range of addresses is so large that it stands for the Internet.
 func wide(r Range) bool {
-	size := new(big.Int).Sub(new(big.Int).SetBytes(r.Hi[:]), new(big.Int).SetBytes(r.Lo[:]))
-	bits := 112
-	if bytes.HasPrefix(r.Hi[:], []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}) {
-		bits = 28
+	if r.Hi.hi == 0 { // IPv4
+		return r.Hi.lo-r.Lo.lo >= 1<<28
 	}
-	return size.BitLen() > bits
+	return r.Hi.hi-r.Lo.hi >= 1<<48
 }
 
 // Quiet is a port that no rule names, and not one of those in use: what becomes of it is what becomes of all that nobody thought of. ok is
 // false if there is none.
 func (rs *Ruleset) Quiet(used func(port uint16) bool) (port uint16, ok bool) {
 	const few = 1024 // ports that a rule names together; more are a class of them
-	named := newSet(rs.named(Port, func(r Range) bool { return r.Hi.number()-r.Lo.number() < few }))
+	named := newSet(rs.named(Port, func(r Range) bool { return r.Hi.lo-r.Lo.lo < few }))
 	for p := uint64(20011); p < 1<<16; p += 7 {
 		if covers(named.ranges, one(Number(p))) == no && !used(uint16(p)) {
 			return uint16(p), true

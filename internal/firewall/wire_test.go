@@ -149,21 +149,25 @@ func (w *wire) in(ns string, do func()) {
 	}
 }
 
-// patience is how long an answer may take: both ends are in this kernel.
-const patience = 300 * time.Millisecond
+// How long an answer may take: both ends are in this kernel. What does not come as judged is tried again with more patience, for the
+// machine may be busy.
+const (
+	patience = 200 * time.Millisecond
+	stubborn = 5 * time.Second
+)
 
 // reaches really tries each packet, all at once.
-func (w *wire) reaches(list []Packet) []bool {
+func (w *wire) reaches(list []Packet, patience time.Duration) []bool {
 	found := make([]bool, len(list))
 	var wg sync.WaitGroup
 	for i, p := range list {
-		wg.Go(func() { w.in(w.client, func() { found[i] = reach(p) }) })
+		wg.Go(func() { w.in(w.client, func() { found[i] = reach(p, patience) }) })
 	}
 	wg.Wait()
 	return found
 }
 
-func reach(p Packet) bool {
+func reach(p Packet, patience time.Duration) bool {
 	network, from := "tcp", net.Addr(&net.TCPAddr{IP: p.Source.AsSlice()})
 	if p.Protocol == UDP {
 		network, from = "udp", &net.UDPAddr{IP: p.Source.AsSlice()}
