@@ -5,6 +5,8 @@ import "io/fs"
 // Host is what checks may ask of a host. Paths are absolute, as the host itself would write them. Errors are fs.ErrNotExist where there
 // is nothing; any other means that it could not be found out.
 type Host interface {
+	// Postgres are the PostgreSQL servers whose configuration is on the host.
+	Postgres() ([]Postgres, error)
 	// File describes what is at a path, behind symbolic links.
 	File(path string) (File, error)
 	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of
