@@ -12,7 +12,7 @@ import (
 )
 
 // Checks are all of them, by group.
-func Checks() []*guard.Check { return slices.Concat(files()) }
+func Checks() []*guard.Check { return slices.Concat(files(), postgres()) }
 
 // references that several checks name.
 var (
