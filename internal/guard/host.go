@@ -7,6 +7,11 @@ import "io/fs"
 type Host interface {
 	// Postgres are the PostgreSQL servers whose configuration is on the host.
 	Postgres() ([]Postgres, error)
+	// SSH is the configuration of the SSH server, Sudo that of sudo.
+	SSH() (SSH, error)
+	Sudo() (Sudo, error)
+	// Passwords tells how the passwords of accounts are kept.
+	Passwords() ([]Password, error)
 	// File describes what is at a path, behind symbolic links.
 	File(path string) (File, error)
 	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of

@@ -408,6 +408,7 @@ func postgres() []*guard.Check {
 	for _, c := range list {
 		c.Group, c.Versions = "postgres", everyProduct()
 		c.Fix = "Change the setting or the rule that the finding names, as its commands say, and let the server read its configuration again."
+		c.Risk = "A rule that is stricter than a client keeps that client out, region controllers included: try each with psql before the next restart of its service."
 		c.Undo = "The finding's undo has the setting or the rule as it was."
 	}
 	return list
