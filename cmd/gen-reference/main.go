@@ -1,5 +1,6 @@
 // Command gen-reference writes docs/reference from the tables in the code: the API's operations, the site
-// settings, the messages between region and rack, and what roles allow. A test fails when the committed pages differ.
+// settings, the messages between region and rack, what roles allow, and the checks of hosts with the schema of their
+// reports. A test fails when the committed pages differ.
 //
 // Usage, in the module's root: go run ./cmd/gen-reference [DIR]
 package main
@@ -11,7 +12,8 @@ import (
 )
 
 // pages are the generated files by name.
-var pages = map[string]func() string{"api.md": apiPage, "settings.md": settingsPage, "messages.md": messagesPage, "roles.md": rolesPage}
+var pages = map[string]func() string{"api.md": apiPage, "settings.md": settingsPage, "messages.md": messagesPage, "roles.md": rolesPage,
+	"checks.md": checksPage, "harden-report.schema.json": schemaPage}
 
 func main() {
 	dir := filepath.Join("docs", "reference")

@@ -43,6 +43,7 @@ func commands() []command {
 		{"config-tls", "say which certificate the pages and the API show, on the region's host", configTLS},
 		{"config-vault", "keep the site's secrets in HashiCorp Vault or OpenBao, on the region's host", configVault},
 		{"secrets", "rotate what the instance keeps secret, on the region's host", secrets},
+		{"harden", "check this host's MAAS or Metalward against the hardening guide, and change nothing", hardenCommand},
 		{"trail", "verify the audit trail, on the region's host, or an export of it", trail},
 		{"version", "print the version", func(context.Context, []string) error { fmt.Println(version); return nil }},
 	}
@@ -83,6 +84,10 @@ func exit(err error) int {
 		return 0
 	case errors.Is(err, flag.ErrHelp):
 		return 0
+	}
+	var code exitCode
+	if errors.As(err, &code) {
+		return int(code)
 	}
 	fmt.Fprintln(os.Stderr, "metalward:", err)
 	if fault.Is(err, fault.Invalid) {

@@ -56,6 +56,16 @@ func (s Severity) String() string { return severities[s] }
 // MarshalText is the severity's name.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText takes a severity's name.
+func (s *Severity) UnmarshalText(text []byte) error {
+	v, ok := ParseSeverity(string(text))
+	if !ok {
+		return fmt.Errorf("%q is no severity", text)
+	}
+	*s = v
+	return nil
+}
+
 // ParseSeverity is the severity of a name.
 func ParseSeverity(name string) (Severity, bool) {
 	i := slices.Index(severities[1:], name)
@@ -145,7 +155,7 @@ func (c *Check) Run(h Host, p Product) []Finding {
 
 // Blind is the observation that a subject cannot be judged.
 func Blind(subject string, err error) Observation {
-	return Observation{State: Unchecked, Subject: subject, Evidence: []string{Show(err.Error())}}
+	return Observation{State: Unchecked, Subject: subject, Evidence: []string{"It could not be found out: " + Show(err.Error()) + "."}}
 }
 
 // Sample is a host as data. The catalogue's test judges it.

@@ -140,7 +140,7 @@ func copies(places byProduct) byProduct {
 				continue
 			}
 			c := p
-			c.paths, c.note = nil, "Remove it if nobody needs it: a copy is forgotten when the original is changed."
+			c.copies, c.paths, c.note = true, nil, "Remove it if nobody needs it: a copy is forgotten when the original is changed."
 			for _, at := range p.paths {
 				dir, name := path.Split(at)
 				for _, suffix := range copySuffixes {

@@ -20,6 +20,7 @@ type place struct {
 	read   guard.Severity
 	write  guard.Severity // who may write is taken to be able to read
 	note   string         // beside what is wrong
+	copies bool           // of files of other places: what cannot be looked at is then said once a folder
 }
 
 // at are a place's files on a host. A path of a home has the home's user as an owner.
@@ -52,7 +53,13 @@ func (p place) at(h guard.Host) (found []located, blind []guard.Observation) {
 	for _, s := range searches {
 		list, err := h.Glob(s.pattern)
 		if err != nil {
-			blind = append(blind, guard.Blind(s.pattern, err))
+			o := guard.Blind(s.pattern, err)
+			if p.copies {
+				o.Subject = path.Dir(s.pattern)
+			}
+			if !slices.ContainsFunc(blind, func(b guard.Observation) bool { return b.Subject == o.Subject }) {
+				blind = append(blind, o)
+			}
 		}
 		for _, at := range list {
 			found = append(found, located{s.place, at})
@@ -77,7 +84,11 @@ func inPlaces(places map[guard.Product][]place) func(guard.Host, guard.Product) 
 	return func(h guard.Host, product guard.Product) (list []guard.Observation) {
 		for _, p := range places[product] {
 			found, blind := p.at(h)
-			list = append(list, blind...)
+			for _, b := range blind {
+				if !slices.ContainsFunc(list, func(o guard.Observation) bool { return o.Subject == b.Subject }) {
+					list = append(list, b)
+				}
+			}
 			for _, l := range found {
 				list = append(list, l.judge(h)...)
 			}
@@ -193,7 +204,7 @@ func (l located) grants(r *report, f guard.File, who people) {
 			return
 		}
 		if gid != 0 && !slices.Contains(l.groups, name) {
-			r.fail(severity, fix, undo, "%s %s may %s it%s; %s.", "The group", who.group(gid), verb(perm), by, who.members(gid))
+			r.fail(severity, fix, undo, "%s %s may %s it%s; %s.", "The group", who.group(gid), l.verb(perm), by, who.members(gid))
 			return
 		}
 		if who.err != nil {
@@ -204,13 +215,15 @@ func (l located) grants(r *report, f guard.File, who people) {
 			if u.UID == 0 || allowed(u.Name) {
 				continue
 			}
-			fix, undo := leave(u, gid, name)
-			r.fail(severity, fix, undo, "%s is in the group %s, and so may %s it%s.", guard.Show(u.Name), who.group(gid), verb(perm), by)
+			if l.mode&0o070 != 0 { // else the file is to be taken from the group
+				fix, undo = leave(u, gid, name)
+			}
+			r.fail(severity, fix, undo, "%s is in the group %s, and so may %s it%s.", guard.Show(u.Name), who.group(gid), l.verb(perm), by)
 		}
 	}
 	to := who.first(l.groups)
 	fix, undo := []string{"chgrp " + to + " " + at}, []string{fmt.Sprintf("chgrp %d %s", f.GID, at)}
-	if l.read == 0 { // the group may be right to read, and wrong to write
+	if l.mode&0o070 == 0 || l.read == 0 && l.mode&0o020 == 0 { // no group is to have this
 		fix, undo = chmod(f, f.Mode&l.mode)
 	}
 	byGroup(f.GID, f.Mode>>3&7, "", fix, undo)
@@ -225,7 +238,7 @@ func (l located) grants(r *report, f guard.File, who people) {
 		case e.Group:
 			byGroup(e.ID, e.Perm, " by the access list", fix, undo)
 		case l.severity(e.Perm) != 0 && e.ID != 0 && !allowed(who.names[e.ID]):
-			r.fail(l.severity(e.Perm), fix, undo, "The user %s may %s it by the access list.", who.user(e.ID), verb(e.Perm))
+			r.fail(l.severity(e.Perm), fix, undo, "The user %s may %s it by the access list.", who.user(e.ID), l.verb(e.Perm))
 		}
 	}
 	if f.ACLErr != nil {
@@ -235,9 +248,9 @@ func (l located) grants(r *report, f guard.File, who people) {
 	if severity := l.severity(f.Mode & 7); severity != 0 {
 		fix, undo := chmod(f, f.Mode&l.mode)
 		if shut := slices.IndexFunc(f.Folders, func(d guard.File) bool { return d.Mode&0o001 == 0 }); shut >= 0 {
-			r.fail(guard.Low, fix, undo, "Everybody might %s it, did the folder %s (mode %04o) not keep others out.", verb(f.Mode&7), guard.Show(f.Folders[shut].Path), f.Folders[shut].Mode)
+			r.fail(guard.Low, fix, undo, "Everybody might %s it, did the folder %s (mode %04o) not keep others out.", l.verb(f.Mode&7), guard.Show(f.Folders[shut].Path), f.Folders[shut].Mode)
 		} else {
-			r.fail(severity, fix, undo, "Everybody with an account on the host may %s it.", verb(f.Mode&7))
+			r.fail(severity, fix, undo, "Everybody with an account on the host may %s it.", l.verb(f.Mode&7))
 		}
 	}
 }
@@ -253,14 +266,14 @@ func (p place) severity(perm uint32) guard.Severity {
 	return 0
 }
 
-func verb(perm uint32) string {
-	switch perm & 6 {
-	case 6:
-		return "read and change"
-	case 2:
+func (p place) verb(perm uint32) string {
+	switch {
+	case perm&2 == 0:
+		return "read"
+	case perm&4 == 0 || p.read == 0:
 		return "change"
 	}
-	return "read"
+	return "read and change"
 }
 
 func rwx(perm uint32) string {

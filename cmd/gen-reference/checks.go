@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/guard/catalog"
+	"github.com/metalward/metalward/internal/harden"
+)
+
+// checksPage describes each check of the catalogue.
+func checksPage() string {
+	var b strings.Builder
+	checks := catalog.Checks()
+	fmt.Fprintf(&b, "%s# Checks\n\nWhat `metalward harden check` looks at: %d checks. [How to run them](../howto/harden.md). The severity is of the worst that a check can find.\n\n", generated, len(checks))
+	b.WriteString("| Check | Severity | For |\n|---|---|---|\n")
+	roles := map[guard.Role]string{guard.AnyRole: "regions and racks", guard.Region: "regions", guard.Rack: "racks"}
+	for _, c := range checks {
+		fmt.Fprintf(&b, "| [%s](#%s) | %s | %s |\n", c.ID, anchor(c.ID), c.Severity, roles[c.Role])
+	}
+	for _, c := range checks {
+		fmt.Fprintf(&b, "\n## %s\n\n**%s.** %s\n\n", c.ID, c.Title, c.Why)
+		for _, p := range guard.Products {
+			if v := c.Versions[p]; v != "" {
+				fmt.Fprintf(&b, "- %s, versions: %s\n", harden.ProductName(p), v)
+			}
+		}
+		fmt.Fprintf(&b, "\nFix: %s\n\nRisk: %s\n\nUndo: %s\n\nReferences: ", c.Fix, c.Risk, c.Undo)
+		for i, r := range c.References {
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			fmt.Fprintf(&b, "[%s](%s)", r.Title, r.URL)
+		}
+		b.WriteString(".\n")
+	}
+	return b.String()
+}
+
+// schemaPage is the schema of harden's reports.
+func schemaPage() string {
+	text, err := harden.Schema()
+	if err != nil {
+		panic(err) // of constants alone
+	}
+	return string(text)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes "metalward" a command of the scripts: this test binary, run as a process of its own.
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"metalward": main}) }
+
+// The stories of testdata/harden run on trees that they bring. "exits CODE COMMAND…" holds a command against its exit code.
+func TestHarden(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/harden",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+			code, exit := 0, (*exec.ExitError)(nil)
+			if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+				code = exit.ExitCode()
+			} else if err != nil {
+				ts.Fatalf("%v", err)
+			}
+			if strconv.Itoa(code) != args[0] {
+				ts.Fatalf("got the exit code %d, want %s", code, args[0])
+			}
+		}},
+	})
+}
+
+// An ordinary user gets a report of what he may see, and it is no pass.
+func TestHardenAsNobody(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a program as another user")
+	}
+	dir, err := os.MkdirTemp("/tmp", "harden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	program := filepath.Join(dir, "metalward")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{"root/var/lib/metalward": 0o700, "root": 0o755, "root/var": 0o755, "root/var/lib": 0o755} {
+		if err := os.MkdirAll(filepath.Join(dir, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, path), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(dir+"/root/var/lib/metalward/root.key", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(program, self, 0o600), os.Chmod(program, 0o755), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "harden", "check", "--root", dir+"/root", "--only", "files-root-key")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}} // nobody's, on Debian
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "COULD NOT CHECK") || !strings.Contains(string(out), "permission denied") {
+		t.Errorf("got %v: %s, want exit code 2 and that it could not be checked", err, out)
+	}
+}
