@@ -233,6 +233,11 @@ func (t *tables) option(add func(Match), not *bool, module, word string, next fu
 		}
 		m.Set = newSet(list)
 		add(m)
+	case "conntrack --ctstatus":
+		if next() == "NONE" {
+			return false
+		}
+		add(hasStatus(false))
 	case "comment --comment":
 		next()
 	case "addrtype --dst-type", "addrtype --src-type":

@@ -1,10 +1,13 @@
-package firewall
+package firewall_test
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	. "github.com/metalward/metalward/internal/firewall" //nolint:revive // the package under test, from where its helper can be used
+	"github.com/metalward/metalward/internal/firewall/firewalltest"
 )
 
 // iptMatch is like nftMatch.
@@ -101,8 +104,8 @@ func (m maker) ipt(v6 bool) string {
 func TestIPTablesKernel(t *testing.T) {
 	for _, kind := range []string{"nft", "legacy"} {
 		t.Run(kind, func(t *testing.T) {
-			tool(t, "iptables-"+kind+"-save")
-			w := newWire(t, someports)
+			firewalltest.Tool(t, "iptables-"+kind+"-save")
+			w := firewalltest.New(t, someports)
 			counts, refused := map[Verdict]int{}, 0
 			for seed := range uint64(seeds) {
 				var sets []*Ruleset
@@ -115,20 +118,20 @@ func TestIPTablesKernel(t *testing.T) {
 						clear += "*" + table + "\n:PREROUTING ACCEPT\n:INPUT ACCEPT\nCOMMIT\n"
 					}
 					clear = strings.ReplaceAll(strings.ReplaceAll(clear, "*raw\n:PREROUTING ACCEPT\n:INPUT ACCEPT", "*raw\n:PREROUTING ACCEPT"), "*filter\n:PREROUTING ACCEPT\n", "*filter\n")
-					if out, err := w.try(w.host, clear, name+"-"+kind+"-restore"); err != nil {
+					if out, err := w.Try(w.Host, clear, name+"-"+kind+"-restore"); err != nil {
 						t.Skipf("this kernel has no %s: %s", kind, out)
 					}
-					if out, err := w.try(w.host, text, name+"-"+kind+"-restore"); err != nil {
+					if out, err := w.Try(w.Host, text, name+"-"+kind+"-restore"); err != nil {
 						refused++
 						t.Logf("seed %d: %s", seed, out)
 					}
-					rs, err := ParseIPTables([]byte(w.run(w.host, name+"-"+kind+"-save")), i == 1)
+					rs, err := ParseIPTables([]byte(w.Run(w.Host, name+"-"+kind+"-save")), i == 1)
 					if err != nil {
 						t.Fatalf("seed %d: %v\n%s", seed, err, text)
 					}
 					sets, made = append(sets, rs), made+text
 				}
-				agree(t, w, Join(sets...), packets(someports), counts, true)
+				agree(t, w, Join(sets...), firewalltest.Packets(someports), counts, true)
 				if t.Failed() {
 					t.Fatalf("seed %d:\n%s", seed, made)
 				}

@@ -130,6 +130,7 @@ func (rs *Ruleset) Judge(p Packet) Answer {
 		know(Source, all.Lo, all.Hi)
 	}
 	know(Device, Name(p.Device), Name(p.Device))
+	number(Status, 0)
 	number(Mark, 0)
 	if p.Protocol == TCP {
 		number(Flags, flags["syn"])
@@ -408,6 +409,7 @@ func (w *walk) act(a Action, r *Rule, c *Chain, depth int, certainly bool) ways 
 		return leaves
 	case Elsewhere:
 		w.doubt(c, r, elsewhere, "")
+		w.fields[Status].known = false
 		w.by = place{c, r}
 		return accepts
 	case Jump, Goto:

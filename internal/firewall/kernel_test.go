@@ -1,10 +1,13 @@
-package firewall
+package firewall_test
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	. "github.com/metalward/metalward/internal/firewall" //nolint:revive // the package under test, from where its helper can be used
+	"github.com/metalward/metalward/internal/firewall/firewalltest"
 )
 
 // someports are what the made rules speak of.
@@ -88,7 +91,7 @@ func (m maker) nft() string {
 		for c := range 1 + m.IntN(2) {
 			hook, priority := m.pick("input", "input", "prerouting"), m.IntN(600)-400
 			fmt.Fprintf(&b, " chain base%d {\n type filter hook %s priority %d; policy %s;\n", c, hook, priority, m.pick("accept", "drop", "accept"))
-			if hook == "input" || priority > conntrack { // else what follows the first packet is met like it
+			if hook == "input" || priority > -200 { // else what follows the first packet is met like it
 				b.WriteString("  ct state established accept\n")
 			}
 			m.nftRules(&b, family, chains, 1+m.IntN(7))
@@ -134,14 +137,14 @@ func (m maker) nftRules(b *strings.Builder, family string, chains, n int) {
 }
 
 // agree holds what is judged against what really happens.
-func agree(t *testing.T, w *wire, rs *Ruleset, list []Packet, counts map[Verdict]int, tell bool) {
+func agree(t *testing.T, w *firewalltest.Wire, rs *Ruleset, list []Packet, counts map[Verdict]int, tell bool) {
 	t.Helper()
-	found := w.reaches(list, patience)
+	found := w.Reaches(list, firewalltest.Patience)
 	for i, p := range list {
 		a := rs.Judge(p)
 		counts[a.Verdict]++
 		if a.Verdict == Accepted && !found[i] {
-			found[i] = w.reaches([]Packet{p}, stubborn)[0]
+			found[i] = w.Reaches([]Packet{p}, firewalltest.Stubborn)[0]
 		}
 		if a.Verdict == Accepted != found[i] && a.Verdict != CannotTell {
 			t.Errorf("%+v: judged %s for %q, but it reaches: %t", p, a.Verdict, a.Why, found[i])
@@ -157,23 +160,23 @@ const seeds = 20
 
 // TestNFTKernel holds made rulesets of nftables against the kernel.
 func TestNFTKernel(t *testing.T) {
-	tool(t, "nft")
-	w := newWire(t, someports)
+	firewalltest.Tool(t, "nft")
+	w := firewalltest.New(t, someports)
 	counts := map[Verdict]int{}
 	refused := 0
 	for seed := range uint64(seeds) {
 		text := maker{rand.New(rand.NewPCG(seed, 1))}.nft()
-		w.run(w.host, "nft", "flush", "ruleset")
-		if out, err := w.try(w.host, text, "nft", "-f", "-"); err != nil {
+		w.Run(w.Host, "nft", "flush", "ruleset")
+		if out, err := w.Try(w.Host, text, "nft", "-f", "-"); err != nil {
 			refused++
 			t.Logf("seed %d: %s", seed, out)
 			continue
 		}
-		rs, partial, err := ParseNFT([]byte(w.run(w.host, "nft", "-j", "list", "ruleset")), []byte(w.run(w.host, "nft", "-a", "list", "ruleset")))
+		rs, partial, err := ParseNFT([]byte(w.Run(w.Host, "nft", "-j", "list", "ruleset")), []byte(w.Run(w.Host, "nft", "-a", "list", "ruleset")))
 		if err != nil || len(partial) > 0 {
 			t.Fatalf("seed %d: %v, %q", seed, err, partial)
 		}
-		agree(t, w, rs, packets(someports), counts, true)
+		agree(t, w, rs, firewalltest.Packets(someports), counts, true)
 		if t.Failed() {
 			t.Fatalf("seed %d:\n%s", seed, text)
 		}

@@ -240,10 +240,7 @@ func field(v any) (f Field, need []Match, what string) {
 		case "meta":
 			return map[string]Field{"l4proto": Protocol, "nfproto": Family, "protocol": Family, "iifname": Device, "iif": Device, "mark": Mark, "pkttype": Cast}[key], nil, "meta " + key
 		case "ct":
-			if key == "state" {
-				return State, nil, "ct state"
-			}
-			return Opaque, nil, "ct " + key
+			return map[string]Field{"state": State, "status": Status}[key], nil, "ct " + key
 		case "fib":
 			return fib(body), nil, "fib " + str(body["result"])
 		case "rt", "exthdr":
@@ -331,6 +328,9 @@ func (n *nft) match(table string, body object) (all []Match) {
 	if f == Opaque {
 		return append(need, m)
 	}
+	if f == Status { // a new connection has none of them
+		return append(need, hasStatus(op == "!="))
+	}
 	switch op {
 	case "==", "!=", "in", "", "!":
 		m.Set = n.set(table, m.Fields, right)
@@ -368,6 +368,11 @@ func (n *nft) match(table string, body object) (all []Match) {
 		return append(need, opaque(what))
 	}
 	return append(need, m)
+}
+
+// hasStatus is true for a connection with any status.
+func hasStatus(not bool) Match {
+	return Match{Fields: []Field{Status}, Not: !not, Set: newSet([]Range{one(Number(0))}), What: "whether it is sent elsewhere is not known"}
 }
 
 // reversed reports whether a lookup is of the way back to the source.

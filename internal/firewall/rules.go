@@ -94,6 +94,7 @@ const (
 	Port
 	Device
 	State
+	Status // what else is known of its connection: 0, as long as it is not sent elsewhere
 	Mark
 	Flags
 	Local  // what kind of address the destination is to this host

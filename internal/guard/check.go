@@ -164,6 +164,8 @@ type Sample struct {
 	Product Product
 	Want    State // of the worst finding
 	Tree    []Entry
+	Network Network
+	Answers map[string]error // what connections end in, by address and port; others are not asked for
 }
 
 // Entry is a file of a sample. Folders above it are made, of mode 0755, root's.

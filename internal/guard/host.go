@@ -21,6 +21,10 @@ type Host interface {
 	Read(path string) ([]byte, error)
 	// Accounts are the users and groups that the host itself knows, by /etc/passwd and /etc/group.
 	Accounts() (Accounts, error)
+	// Network is what listens, and what lets others reach it. It is known of the running host alone.
+	Network() (Network, error)
+	// Connect tries whether a TCP connection to "address:port" comes about, and closes it. Errors: ErrRefused, ErrNotAsked, others.
+	Connect(address string) error
 }
 
 // Bits of File.Mode besides the nine permissions. Source: inode(7).

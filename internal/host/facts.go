@@ -25,6 +25,7 @@ const (
 type Facts struct {
 	src      Source
 	accounts *guard.Accounts
+	network  network
 }
 
 // Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host

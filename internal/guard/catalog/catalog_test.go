@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/metalward/metalward/internal/guard"
-	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/host/hosttest"
 )
 
@@ -21,11 +20,16 @@ func worst(list []guard.Finding) guard.State {
 
 func sampled(t *testing.T, tree []guard.Entry) guard.Host {
 	t.Helper()
-	m, err := hosttest.New(tree)
+	return sampleHost(t, guard.Sample{Tree: tree})
+}
+
+func sampleHost(t *testing.T, s guard.Sample) guard.Host {
+	t.Helper()
+	h, err := hosttest.Of(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return host.New(m)
+	return h
 }
 
 // Each check is described, and says of its samples what they must end in.
@@ -40,7 +44,7 @@ func TestSamples(t *testing.T) {
 		}
 		seen[c.ID] = true
 		for _, s := range c.Samples {
-			list := c.Run(sampled(t, s.Tree), s.Product)
+			list := c.Run(sampleHost(t, s), s.Product)
 			if got := worst(list); got != s.Want {
 				t.Errorf("%s, %s, %s: got %q, want %q: %+v", c.ID, s.Product, s.Name, got, s.Want, list)
 			}
