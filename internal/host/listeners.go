@@ -18,7 +18,7 @@ import (
 // Limits of the walk through processes: more is left unknown.
 const (
 	maxSockets = 64 << 20 // bytes of a list in /proc/net: 400,000 connections
-	maxFiles   = 2_000_000
+	maxHeld   = 2_000_000
 )
 
 // proc is where the lists are of the network namespace that asks.
@@ -109,7 +109,7 @@ func (f *Facts) holders(wanted map[uint64][]int, list []guard.Listener) {
 	slices.Sort(pids)
 	seen := 0
 	for _, pid := range pids {
-		if len(wanted) == 0 || seen > maxFiles {
+		if len(wanted) == 0 || seen > maxHeld {
 			return
 		}
 		dir := path.Join("/proc", strconv.Itoa(pid))
