@@ -12,6 +12,12 @@ type Host interface {
 	Sudo() (Sudo, error)
 	// Passwords tells how the passwords of accounts are kept.
 	Passwords() ([]Password, error)
+	// Package is the first of Debian's packages that is installed, and its version; "" where none is.
+	Package(names ...string) (name, version string, err error)
+	// Sysctl is a setting of the kernel, Apt those of APT by their names in small letters, Rotations how logs are rotated.
+	Sysctl(key string) (Sysctl, error)
+	Apt() (map[string]AptSetting, error)
+	Rotations() ([]Rotation, error)
 	// File describes what is at a path, behind symbolic links.
 	File(path string) (File, error)
 	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of

@@ -26,6 +26,7 @@ type Facts struct {
 	src      Source
 	accounts *guard.Accounts
 	network  network
+	dpkg     *string // dpkg's list of packages
 }
 
 // Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host

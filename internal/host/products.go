@@ -39,11 +39,11 @@ func (f *Facts) Products() ([]Installed, error) {
 		yaml, _ := f.Read("/snap/maas/current/meta/snap.yaml") // without it the version is unknown
 		list = append(list, Installed{guard.MAASSnap, snapVersion(string(yaml)), why})
 	}
-	status, err := f.read("/var/lib/dpkg/status", maxStatus)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	name, version, err := f.Package(packages...)
+	if err != nil {
 		errs = append(errs, err)
 	}
-	if name, version := dpkgVersion(string(status), packages); name != "" {
+	if name != "" {
 		list = append(list, Installed{guard.MAASDeb, version, "package " + name})
 	} else {
 		for _, why := range []string{"/etc/maas/regiond.conf", "/etc/maas/rackd.conf"} {
@@ -57,6 +57,20 @@ func (f *Facts) Products() ([]Installed, error) {
 		list = append(list, Installed{guard.Metalward, unknown, why})
 	}
 	return list, errors.Join(errs...)
+}
+
+// Package implements guard.Host.
+func (f *Facts) Package(names ...string) (name, version string, err error) {
+	if f.dpkg == nil {
+		status, err := f.read("/var/lib/dpkg/status", maxStatus)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", "", err
+		}
+		text := string(status)
+		f.dpkg = &text
+	}
+	name, version = dpkgVersion(*f.dpkg, names)
+	return name, version, nil
 }
 
 // snapVersion is the version in a snap's description. Source: snapcraft's documentation of snap.yaml; the value is a plain or quoted word.

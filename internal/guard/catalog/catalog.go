@@ -12,7 +12,7 @@ import (
 )
 
 // Checks are all of them, by group.
-func Checks() []*guard.Check { return slices.Concat(files(), postgres(), accounts()) }
+func Checks() []*guard.Check { return slices.Concat(files(), postgres(), accounts(), confinement(), logging()) }
 
 // references that several checks name.
 var (
