@@ -138,6 +138,25 @@ func TestRetireLate(t *testing.T) {
 	}
 }
 
+// TestListDamaged: a row whose key there never was is listed like the others, rather than taken for a sign of newer keys for ever.
+func TestListDamaged(t *testing.T) {
+	s, _ := filled(t)
+	ctx := authz.AsSystem(t.Context(), "host")
+	before, err := s.r.Secrets.List(ctx, "", 1000)
+	must(t, err)
+	must(t, s.r.writer.Do(ctx, func(tx *store.Tx) error {
+		sealed, _, err := tx.Secret("site/id")
+		if err != nil {
+			return err
+		}
+		sealed[1] = 0xff
+		return tx.PutSecret(siteTarget, "site/id", sealed, time.Now())
+	}, func(*store.Tx) error { return nil }))
+	if after, err := s.r.Secrets.List(ctx, "", 1000); err != nil || len(after.Secrets) != len(before.Secrets) {
+		t.Errorf("got %d of %d secrets, %v", len(after.Secrets), len(before.Secrets), err)
+	}
+}
+
 // TestRotateRoot breaks the rotation off after each of its steps. The region opens with what is there, and running it again ends it.
 func TestRotateRoot(t *testing.T) {
 	regiontest.Slow(t)

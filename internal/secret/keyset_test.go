@@ -236,6 +236,11 @@ func TestSafeReloads(t *testing.T) {
 	if err != nil || reads != 2 {
 		t.Errorf("got %v after %d reads of the keyset", err, reads)
 	}
+	tries := 0
+	err = b.Settle(ctx, func() error { tries++; return ErrOutdated })
+	if !errors.Is(err, ErrOutdated) || tries != 2 || reads != 3 {
+		t.Errorf("outdated whatever is read: got %v after %d tries and %d reads of the keyset", err, tries, reads)
+	}
 	gone := must[[]byte](t)(a.Seal("a", value)) // under a key that is in no keyset any more
 	if _, err := b.OpenNow(ctx, "a", gone); !errors.Is(err, errUnknownKey) {
 		t.Errorf("got %v", err)

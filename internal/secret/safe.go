@@ -239,14 +239,15 @@ const maxSettle = 1024
 // Settle runs fn, which may call Seal and Open and must be fit to run again, until it needs nothing more. Errors are those of fn, and of
 // the back end.
 func (s *Safe) Settle(ctx context.Context, fn func() error) error {
+	outdated := false
 	for range maxSettle {
 		err := fn()
 		var n *needed
 		switch {
 		case errors.As(err, &n):
 			err = n.do(ctx)
-		case errors.Is(err, ErrOutdated) && s.reload != nil:
-			err = s.refresh(ctx)
+		case errors.Is(err, ErrOutdated) && s.reload != nil && !outdated:
+			outdated, err = true, s.refresh(ctx)
 		default:
 			return err
 		}
