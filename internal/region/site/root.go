@@ -94,11 +94,7 @@ func (s *Site) read(ctx context.Context, ref secret.Ref) (v secret.Value, found 
 
 // write puts or, without a value, deletes a secret of the site, with a word for the trail.
 func (s *Site) write(ctx context.Context, ref secret.Ref, v secret.Value, change string) error {
-	return s.gate.Do(ctx, authz.SiteKeys, func(c *gate.Call) error {
-		if err := c.Require(target); err != nil {
-			return err
-		}
-		c.Note("root", change)
+	return s.noted(ctx, change, func(c *gate.Call) error {
 		if v.Empty() {
 			return c.Tx().DeleteSecret(target, ref)
 		}
@@ -107,6 +103,17 @@ func (s *Site) write(ctx context.Context, ref secret.Ref, v secret.Value, change
 			return err
 		}
 		return c.Tx().PutSecret(target, ref, sealed, c.Now())
+	})
+}
+
+// noted runs fn, with a word for the trail.
+func (s *Site) noted(ctx context.Context, change string, fn func(*gate.Call) error) error {
+	return s.gate.Do(ctx, authz.SiteKeys, func(c *gate.Call) error {
+		if err := c.Require(target); err != nil {
+			return err
+		}
+		c.Note("root", change)
+		return fn(c)
 	})
 }
 
@@ -134,7 +141,7 @@ func (s *Site) ExportRoot(ctx context.Context) (v secret.Value, err error) {
 	if err != nil {
 		return v, err
 	}
-	return v, s.write(ctx, rootRef, v, "exported")
+	return v, s.noted(ctx, "exported", func(*gate.Call) error { return nil })
 }
 
 // RemoveRoot takes the root's key out of the instance; kept is what a file elsewhere has of it. Kinds: Invalid when that is not it;

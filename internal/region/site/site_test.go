@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/site"
+	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/secret"
 )
 
@@ -154,6 +156,32 @@ func rootKey(t *testing.T, dir string) []byte {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// TestExportWritesNothing: what is in the instance stays as it is when the root's key is exported, so that a removal meanwhile is not undone.
+func TestExportWritesNothing(t *testing.T) {
+	clk := regiontest.NewClock()
+	c := regiontest.New(t, clk.Now)
+	row := func() (x store.SealedSecret) {
+		t.Helper()
+		c.View(t, func(v *store.View) error {
+			rows, err := v.Secrets("site/ca/site-roo", 1)
+			if err == nil && len(rows) == 1 {
+				x = rows[0]
+			}
+			return err
+		})
+		return x
+	}
+	was, before := row(), len(c.Trail(t))
+	clk.Advance(time.Hour)
+	v, err := c.Site.ExportRoot(authz.AsSystem(t.Context(), "test"))
+	if is := row(); err != nil || v.Empty() || was.Ref != "site/ca/site-root" || !reflect.DeepEqual(is, was) {
+		t.Errorf("got %v, %v; the secret of %s was set at %s, then at %s", v, err, was.Ref, was.Updated, is.Updated)
+	}
+	if events := c.Trail(t); len(events) != before+1 {
+		t.Errorf("%d events were left, want 1", len(events)-before)
+	}
 }
 
 // TestOlderInstance starts on an instance whose authority was made before there were roots: it goes on with it, and says why its key
