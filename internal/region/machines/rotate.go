@@ -42,7 +42,8 @@ const (
 )
 
 const (
-	passwordBytes   = 20 // IPMI 2.0's longest; the first 16 have to do where the BMC takes no more
+	passwordBytes   = 20 // IPMI 2.0's longest
+	shortPassword   = 16 // what has to do where the BMC takes no more
 	passwordLetters = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 )
 
@@ -71,7 +72,7 @@ func newPassword() string {
 				}
 			}
 		}
-		short := string(b[:16])
+		short := string(b[:shortPassword])
 		if strings.ContainsAny(short, "23456789") && strings.ToLower(short) != short && strings.ToUpper(short) != short {
 			return string(b)
 		}
@@ -427,6 +428,10 @@ func (s *Service) callRotate(ctx context.Context, m metal.Machine, step metal.Ro
 	id, done := s.tickets.issue(ticket{rackID: rackID, systemID: m.SystemID, audited: true, step: step})
 	defer done()
 	err = s.racks.Call(ctx, rackID, wire.Rotate, wire.RotateRequest{CommandID: id, SystemID: m.SystemID, PowerType: m.PowerType, Step: step, Timeout: rotateCallTime - 5*time.Second}, &resp)
+	if err == nil && step == metal.RotationSetting && (resp.PasswordBytes < shortPassword || resp.PasswordBytes > passwordBytes) {
+		// What is stored as the password has to be one; the whole is forgotten then.
+		err = fault.New(fault.Internal, "The rack says that it set %d bytes of a password, which cannot be.", resp.PasswordBytes)
+	}
 	return resp, err
 }
 
@@ -449,7 +454,7 @@ func (s *Service) accountSet(c *gate.Call, m *metal.Machine, a *metal.BMCAccount
 	if err != nil {
 		return err
 	}
-	if !found || bytes < 1 || bytes > len(next.Password) {
+	if !found || bytes > len(next.Password) {
 		return fault.New(fault.Internal, "The rack set an account that was not to be set.")
 	}
 	old, err := s.inUse(&c.Tx().View, m)

@@ -302,6 +302,27 @@ func TestRotateBMCGoneWrong(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("nonsense from the rack", func(t *testing.T) {
+		for _, said := range []int{-1, 0, 1, 15, 21} {
+			w := newWorld(t)
+			id := w.m.Add(t, "m").SystemID
+			b := newAccount(t, w)
+			w.rack.OnRotate(func(ctx context.Context, r wire.RotateRequest) (wire.RotateResponse, error) {
+				resp, err := b.rotate(ctx, r)
+				resp.PasswordBytes = said
+				return resp, err
+			})
+			if _, err := w.Machines.RotateBMC(w.Admin(t), id, true, ""); err != nil {
+				t.Fatal(err)
+			}
+			if a := b.settle(id); a.Managed || a.Problem == "" || len(b.steps) != 1 {
+				t.Errorf("%d bytes of a password set: got %+v after %v", said, a, b.steps)
+			}
+			if s, err := w.Machines.ShowBMC(w.Admin(t), id); err != nil || s.InUse.User != "admin" || !b.lets(s.InUse.User, s.InUse.Password) {
+				t.Errorf("%d bytes of a password set: the account in use does not work, %v", said, err)
+			}
+		}
+	})
 	t.Run("the old account stays", func(t *testing.T) {
 		w := newWorld(t)
 		id := w.m.Add(t, "m").SystemID
