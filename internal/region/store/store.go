@@ -115,8 +115,9 @@ func openSQLite(path string) (read, write *sql.DB, err error) {
 	}
 	const pragmas = "_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=cache_size(-16000)"
 	base := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + pragmas
-	// What a savepoint needs to be undone is kept in memory: it is small, and a file would be written for each call.
-	if write, err = openKeeping(base + "&_txlock=immediate&_pragma=temp_store(MEMORY)"); err != nil {
+	// What a savepoint needs to be undone is kept in memory: it is small, and a file would be written for each call. What is deleted is
+	// overwritten where that costs no write of its own: rows, but not the pages of large values. Source: SQLite, PRAGMA secure_delete.
+	if write, err = openKeeping(base + "&_txlock=immediate&_pragma=temp_store(MEMORY)&_pragma=secure_delete(FAST)"); err != nil {
 		return nil, nil, err
 	}
 	write.SetMaxOpenConns(1)
