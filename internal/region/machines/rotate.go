@@ -126,6 +126,9 @@ func (s *Service) inUse(v *store.View, m *metal.Machine) (a metal.BMCCredentials
 // RotateBMC begins to replace the account by which a machine's BMC is spoken to. One that a person gave is replaced, and shut out
 // in the end, only with takeOver. Kinds: NotFound, Forbidden, Invalid on "power_type", Conflict.
 func (s *Service) RotateBMC(ctx context.Context, systemID string, takeOver bool, comment string) (metal.Machine, error) {
+	if err := s.ownBMC(ctx, systemID); err != nil {
+		return metal.Machine{}, err
+	}
 	password := newPassword() // what is sealed has to be the same whenever the transaction is run again
 	return s.change(ctx, authz.MachineRotateBMC, systemID, func(c *gate.Call, m *metal.Machine) error {
 		if t, _ := metal.FindPowerType(m.PowerType); !t.Rotates {
@@ -162,6 +165,24 @@ func (s *Service) RotateBMC(ctx context.Context, systemID string, takeOver bool,
 		c.After(s.wakeRotations)
 		return c.Tx().PutBMCAccount(&a)
 	})
+}
+
+// ownBMC refuses a machine whose BMC another one has, too, such as one that was added twice: what one of them makes of the account shuts the
+// other out. It looks before the change, which would else collide with all that is written of machines. Kinds: Conflict.
+func (s *Service) ownBMC(ctx context.Context, systemID string) error {
+	shared := false
+	err := s.gate.View(ctx, authz.MachineRotateBMC, func(v *gate.Viewing) error {
+		m, err := v.MachineFor(v.Principal(), systemID)
+		if err != nil || v.Require(store.MachineTarget(m)) != nil {
+			return err
+		}
+		shared, err = v.SharesBMC(systemID, m.PowerType, m.PowerParameters["power_address"])
+		return err
+	})
+	if err == nil && shared {
+		return fault.New(fault.Conflict, "Another machine has the same BMC, and would be shut out: delete the one that is there twice, or correct its power_address.")
+	}
+	return nil // whatever else is wrong the change says, and leaves its event
 }
 
 // Rotations is what a call on several machines came to.

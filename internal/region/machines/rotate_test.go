@@ -172,6 +172,33 @@ func TestRotateBMC(t *testing.T) {
 	}
 }
 
+// TestRotateBMCShared leaves the account alone of a BMC that two machines have: each would be shut out by the other's rotation.
+func TestRotateBMCShared(t *testing.T) {
+	w := newWorld(t)
+	one := w.m.Add(t, "one").SystemID
+	other := (&regiontest.Machine{Core: w.Core, MAC: "52:54:00:00:01:99"}).Add(t, "other").SystemID
+	at := func(address string) {
+		t.Helper()
+		if _, err := w.Machines.Update(w.Admin(t), other, machines.NewMachine{PowerParameters: metal.PowerParameters{"power_address": address}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at("10.9.0.1")
+	for _, id := range []string{one, other} {
+		_, err := w.Machines.RotateBMC(w.Admin(t), id, true, "")
+		wantKind(t, err, fault.Conflict)
+		if !strings.Contains(fault.Message(err), "same BMC") {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err := w.Machines.RotateBMC(w.User(t, "alice", false), one, true, "")
+	wantKind(t, err, fault.Forbidden) // and is told nothing of other machines
+	at("10.9.0.10")                   // begins alike
+	if _, err := w.Machines.RotateBMC(w.Admin(t), one, true, ""); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRotateBMCBrokenOff breaks each step off, before and after the BMC has done it, by a rack that dies and by a region that
 // does: always one account works that the region knows, and in the end all is well.
 func TestRotateBMCBrokenOff(t *testing.T) {

@@ -1,7 +1,9 @@
 package regiontest
 
 import (
+	"net"
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/metalward/metalward/internal/metal"
@@ -119,12 +121,16 @@ func (m *Machine) Found(t testing.TB) {
 // BMCPassword is the power password of machines that Add makes.
 const BMCPassword = "canary-bmc-password"
 
-// Add creates the machine's record, with an IPMI BMC, as New.
+// Add creates the machine's record, with an IPMI BMC at 10.9.0 and the last byte of its MAC, as New.
 func (m *Machine) Add(t testing.TB, hostname string) metal.Machine {
 	t.Helper()
 	arch, kind := "amd64", "ipmi"
+	mac, err := net.ParseMAC(string(m.MAC))
+	if err != nil {
+		t.Fatal(err)
+	}
 	row, err := m.Core.Machines.Create(m.Core.Admin(t), machines.NewMachine{Hostname: &hostname, Architecture: &arch, MACs: []string{string(m.MAC)}, PowerType: &kind,
-		PowerParameters: metal.PowerParameters{"power_address": "10.9.0.1", "power_user": "admin", "power_pass": BMCPassword}})
+		PowerParameters: metal.PowerParameters{"power_address": "10.9.0." + strconv.Itoa(int(mac[5])), "power_user": "admin", "power_pass": BMCPassword}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
@@ -23,6 +24,17 @@ func (v *View) BMCAccount(systemID string) (metal.BMCAccount, error) {
 		a.SystemID = systemID
 	}
 	return a, err
+}
+
+// SharesBMC reports whether another machine has a BMC of this type at this address.
+func (v *View) SharesBMC(systemID, powerType, address string) (bool, error) {
+	b, err := json.Marshal(address)
+	if err != nil {
+		return false, err
+	}
+	var n int
+	err = v.row("SELECT COUNT(*) FROM machines WHERE system_id <> ? AND power_type = ? AND power_plain ILIKE ? ESCAPE '\\'", systemID, powerType, `%"power_address":`+like(string(b))+"%").Scan(&n)
+	return n > 0, err
 }
 
 // DueRotations lists rotations that have a step to be carried out, those that have waited longest first.

@@ -41,6 +41,15 @@ func testBMC(d *db) {
 	d.same(find(func(v *store.View) ([]metal.BMCAccount, error) { return v.AgedBMCAccounts(time.Time{}, t0, 10) }), []string{"wanted"})
 	d.same(find(func(v *store.View) ([]metal.BMCAccount, error) { return v.KeptTooLong(t0, 10) }), []string{"aged"})
 
+	one := d.machine("bmc-"+metal.NewSystemID(), func(m *metal.Machine) {
+		m.PowerType, m.PowerParameters = "ipmi", metal.PowerParameters{"power_address": "BMC_1.example:623", "power_user": `\"power_address":"other"`}
+	})
+	for address, want := range map[string]bool{"bmc_1.example:623": true, "BMC-1.example:623": false, "bmc_1.example:62": false, "other": false, "": false} {
+		d.same(read(d, func(v *store.View) (bool, error) { return v.SharesBMC("another", "ipmi", address) }), want)
+	}
+	d.same(read(d, func(v *store.View) (bool, error) { return v.SharesBMC(one.SystemID, "ipmi", "bmc_1.example:623") }), false)
+	d.same(read(d, func(v *store.View) (bool, error) { return v.SharesBMC("another", "webhook", "bmc_1.example:623") }), false)
+
 	a := rows["setting"]
 	a.State, a.Wanted = metal.RotationNone, true
 	d.do(func(tx *store.Tx) error { b := a; return tx.PutBMCAccount(&b) })
