@@ -20,6 +20,7 @@ type place struct {
 	read   guard.Severity
 	write  guard.Severity // who may write is taken to be able to read
 	note   string         // beside what is wrong
+	unread bool           // the service does not read it
 	copies bool           // of files of other places: what cannot be looked at is then said once a folder
 }
 
@@ -159,6 +160,7 @@ func (l located) judge(h guard.Host) []guard.Observation {
 		r.Evidence = append(r.Evidence, fmt.Sprintf("It is no regular file but %s: what that means is not known.", kindName(f.Kind)))
 		return []guard.Observation{r.Observation}
 	}
+	l.keepIn(r, f, who)
 	l.grants(r, f, who)
 	if narrow := f.Mode & l.mode; f.Mode != narrow {
 		fix, undo := chmod(f, narrow)
@@ -175,6 +177,28 @@ func (l located) judge(h guard.Host) []guard.Observation {
 		r.Evidence = append(r.Evidence, l.note)
 	}
 	return []guard.Observation{r.done()}
+}
+
+// keepIn sees to it that the service reads the file still when not everybody does any more.
+func (l located) keepIn(r *report, f guard.File, who people) {
+	const group, others = 0o040, 0o004
+	narrow := f.Mode & l.mode
+	if l.unread || f.Mode&others == 0 || narrow&others != 0 || slices.Contains(l.owners, who.names[f.UID]) || narrow&group != 0 && slices.Contains(l.groups, who.groups[f.GID]) {
+		return
+	}
+	at := guard.Quote(f.Real)
+	switch {
+	case l.mode&group != 0 && len(l.groups) > 0:
+		fix, undo := []string{"chgrp " + who.first(l.groups) + " " + at, ""}, []string{fmt.Sprintf("chgrp %d %s", f.GID, at), ""}
+		if who.first(l.groups) == "root" {
+			fix[0], undo[0] = "# The host has no group "+oneOf(l.groups[0], l.groups[1:])+": see first as whom the service reads "+guard.Show(f.Real)+", or it is kept out.", "# Nothing was changed."
+		}
+		fix[1], undo[1] = fmt.Sprintf("chmod %04o %s", narrow|group, at), fmt.Sprintf("chmod %04o %s", f.Mode, at)
+		r.fail(guard.Low, fix, undo, "The service reads it as everybody does; its group is to be %s.", oneOf(l.groups[0], l.groups[1:]))
+	case len(l.owners) > 0:
+		r.fail(guard.Low, []string{"chown " + guard.Quote(l.owners[0]) + " " + at}, []string{fmt.Sprintf("chown %d %s", f.UID, at)},
+			"The service reads it as everybody does; its owner is to be %s.", oneOf(l.owners[0], l.owners[1:]))
+	}
 }
 
 func chmod(f guard.File, mode uint32) (fix, undo []string) {
