@@ -12,7 +12,9 @@ import (
 )
 
 // Checks are all of them, by group.
-func Checks() []*guard.Check { return slices.Concat(files(), postgres(), accounts(), confinement(), logging()) }
+func Checks() []*guard.Check {
+	return slices.Concat(files(), postgres(), accounts(), confinement(), logging())
+}
 
 // references that several checks name.
 var (

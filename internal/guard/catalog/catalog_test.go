@@ -96,7 +96,7 @@ func TestWords(t *testing.T) {
 		{"readable by all, and MAAS reads it so", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf"}}, guard.Fail, guard.Critical,
 			"The service reads it as everybody does", []string{"chgrp maas /etc/maas/regiond.conf", "chmod 0640 /etc/maas/regiond.conf"}},
 		{"the secret, root's and readable by all", "files-shared-secret", guard.MAASDeb, []guard.Entry{{Path: "/var/lib/maas/secret"}}, guard.Fail, guard.High,
-			"The service reads it as everybody does", []string{"chown maas /var/lib/maas/secret", "chmod 0600 /var/lib/maas/secret"}},
+			"The service reads it as everybody does", []string{"chown 115 /var/lib/maas/secret", "chmod 0600 /var/lib/maas/secret"}},
 		{"a copy, which no service reads", "files-copies", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf.bak"}}, guard.Fail, guard.Critical,
 			"Everybody", []string{"chmod 0640 /etc/maas/regiond.conf.bak"}},
 		{"not MAAS's group", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:staff"}}, guard.Fail, guard.Critical,

@@ -20,7 +20,6 @@ type place struct {
 	read   guard.Severity
 	write  guard.Severity // who may write is taken to be able to read
 	note   string         // beside what is wrong
-	unread bool           // the service does not read it
 	copies bool           // of files of other places: what cannot be looked at is then said once a folder
 }
 
@@ -183,21 +182,19 @@ func (l located) judge(h guard.Host) []guard.Observation {
 func (l located) keepIn(r *report, f guard.File, who people) {
 	const group, others = 0o040, 0o004
 	narrow := f.Mode & l.mode
-	if l.unread || f.Mode&others == 0 || narrow&others != 0 || slices.Contains(l.owners, who.names[f.UID]) || narrow&group != 0 && slices.Contains(l.groups, who.groups[f.GID]) {
+	if l.copies || f.Mode&others == 0 || narrow&others != 0 || slices.Contains(l.owners, who.names[f.UID]) || narrow&group != 0 && slices.Contains(l.groups, who.groups[f.GID]) {
 		return
 	}
 	at := guard.Quote(f.Real)
-	switch {
-	case l.mode&group != 0 && len(l.groups) > 0:
-		fix, undo := []string{"chgrp " + who.first(l.groups) + " " + at, ""}, []string{fmt.Sprintf("chgrp %d %s", f.GID, at), ""}
-		if who.first(l.groups) == "root" {
-			fix[0], undo[0] = "# The host has no group "+oneOf(l.groups[0], l.groups[1:])+": see first as whom the service reads "+guard.Show(f.Real)+", or it is kept out.", "# Nothing was changed."
+	if to := who.first(l.groups); l.mode&group != 0 && to != "root" {
+		r.fail(guard.Low, []string{"chgrp " + to + " " + at, fmt.Sprintf("chmod %04o %s", narrow|group, at)}, []string{fmt.Sprintf("chgrp %d %s", f.GID, at), fmt.Sprintf("chmod %04o %s", f.Mode, at)},
+			"The service reads it as everybody does; its group is to be %s.", to)
+		return
+	}
+	for uid, name := range who.names {
+		if len(l.owners) > 0 && name == l.owners[0] && uid != f.UID { // a host without the account has the service run as another
+			r.fail(guard.Low, []string{fmt.Sprintf("chown %d %s", uid, at)}, []string{fmt.Sprintf("chown %d %s", f.UID, at)}, "The service reads it as everybody does; its owner is to be %s.", guard.Show(name))
 		}
-		fix[1], undo[1] = fmt.Sprintf("chmod %04o %s", narrow|group, at), fmt.Sprintf("chmod %04o %s", f.Mode, at)
-		r.fail(guard.Low, fix, undo, "The service reads it as everybody does; its group is to be %s.", oneOf(l.groups[0], l.groups[1:]))
-	case len(l.owners) > 0:
-		r.fail(guard.Low, []string{"chown " + guard.Quote(l.owners[0]) + " " + at}, []string{fmt.Sprintf("chown %d %s", f.UID, at)},
-			"The service reads it as everybody does; its owner is to be %s.", oneOf(l.owners[0], l.owners[1:]))
 	}
 }
 
