@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +11,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/harden"
+	"github.com/metalward/metalward/internal/region"
 )
 
 // TestMain makes "metalward" a command of the scripts: this test binary, run as a process of its own.
@@ -32,6 +40,40 @@ func TestHarden(t *testing.T) {
 			}
 		}},
 	})
+}
+
+// What a region makes by itself has no finding: whoever runs it, by the name of metalward.
+func TestHardenFresh(t *testing.T) {
+	root := t.TempDir()
+	old := syscall.Umask(0o077) // as main does
+	t.Cleanup(func() { syscall.Umask(old) })
+	passwd := fmt.Sprintf("metalward:x:%d:%d::/var/lib/metalward:/usr/sbin/nologin\n", os.Geteuid(), os.Getegid())
+	if err := errors.Join(os.Mkdir(filepath.Join(root, "etc"), 0o755), os.WriteFile(filepath.Join(root, "etc/passwd"), []byte(passwd), 0o644),
+		os.WriteFile(filepath.Join(root, "etc/group"), fmt.Appendf(nil, "metalward:x:%d:\n", os.Getegid()), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := region.New(t.Context(), region.Options{Log: slog.New(slog.DiscardHandler),
+		Config: config.Region{StateDir: filepath.Join(root, "var/lib/metalward"), HTTPS: "127.0.0.1:0", RPC: "127.0.0.1:0", Plain: "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	report, err := harden.Run(harden.Options{Root: root, FailOn: guard.Low, Now: time.Now(), Only: []string{"files"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := 0
+	for _, f := range report.Findings {
+		switch f.State {
+		case guard.Pass:
+			judged++
+		case guard.Fail, guard.Unchecked:
+			t.Errorf("got %s of %s, %s: %q", f.State, f.Check, f.Subject, f.Evidence)
+		}
+	}
+	if judged < 9 || report.Code() != 0 { // root.key, shared-secret, the database's three, ca.pem, region-id; and folders
+		t.Errorf("got %d files and folders judged, and the exit code %d", judged, report.Code())
+	}
 }
 
 // An ordinary user gets a report of what he may see, and it is no pass.

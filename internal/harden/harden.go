@@ -122,7 +122,8 @@ func Select(only []string) ([]*guard.Check, error) {
 	return slices.DeleteFunc(all, func(c *guard.Check) bool { return !slices.Contains(only, c.ID) && !slices.Contains(only, c.Group) }), nil
 }
 
-// Run checks a host. Kinds: Invalid for what there is none of, NotFound where no product is installed, Unavailable where the tree cannot be looked at.
+// Run checks a host. Kinds: Invalid for what there is none of, NotFound where no product is installed, Unavailable where that
+// could not be found out.
 func Run(o Options) (*Report, error) {
 	checks, err := Select(o.Only)
 	if err != nil {
@@ -142,12 +143,17 @@ func run(o Options, checks []*guard.Check, facts *host.Facts) (*Report, error) {
 	products, err := facts.Products()
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			r.Notes = append(r.Notes, "Whether more is installed could not be found out: "+guard.Show(strings.TrimSuffix(line, "\n")))
+			note := "Whether more is installed could not be found out: " + guard.Show(strings.TrimSuffix(line, "\n")) + "."
+			if !slices.Contains(r.Notes, note) {
+				r.Notes = append(r.Notes, note)
+			}
 		}
 	}
+	if len(products) == 0 && len(r.Notes) > 0 {
+		return nil, fault.New(fault.Unavailable, "Neither MAAS (snap or packages) nor Metalward was found below %s. %s", r.Root, strings.Join(r.Notes, " "))
+	}
 	if len(products) == 0 {
-		why := "Neither MAAS (snap or packages) nor Metalward is installed below " + guard.Show(o.Root) + ": there is nothing to check."
-		return nil, fault.New(fault.NotFound, "%s", strings.Join(append([]string{why}, r.Notes...), " "))
+		return nil, fault.New(fault.NotFound, "Neither MAAS (snap or packages) nor Metalward is installed below %s: there is nothing to check.", r.Root)
 	}
 	r.Products = products
 	for _, c := range checks {

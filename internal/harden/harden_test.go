@@ -123,7 +123,7 @@ func TestSelection(t *testing.T) {
 		"an empty name":           {weak, only(""), "''"},
 		"a check for another":     {weak, only("files-root-key"), "None of these checks"},
 		"nothing is installed":    {nil, only("files"), "there is nothing to check"},
-		"and not all can be seen": {[]guard.Entry{{Path: "/var", Folder: true, Hidden: true}}, only("files"), "could not be found out"},
+		"and not all can be seen": {[]guard.Entry{{Path: "/var", Folder: true, Hidden: true}}, only("files"), "was found below /. Whether more is installed could not be found out"},
 	} {
 		if r, err := tried(t, c.tree, c.change); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v, %v, want an error that says %q", name, r, err, c.says)
