@@ -20,10 +20,11 @@ const (
 	maxFound  = 5_000    // paths of a pattern
 )
 
-// Facts answers what checks ask of a host (guard.Host), and which products are installed there. What it has read of accounts it
-// remembers. It is for one goroutine.
+// Facts answers what checks ask of a host (guard.Host), and which products are installed there. What it has seen of accounts
+// and folders it remembers. It is for one goroutine.
 type Facts struct {
 	src      Source
+	folders  map[string]Node // those that were looked at: thousands of paths lead through the same few
 	accounts *guard.Accounts
 	network  network
 	dpkg     *string // dpkg's list of packages
@@ -69,10 +70,25 @@ func (f *Facts) File(p string) (guard.File, error) {
 	return found, nil
 }
 
+// lstat asks once about each folder.
+func (f *Facts) lstat(p string) (Node, error) {
+	if n, ok := f.folders[p]; ok {
+		return n, nil
+	}
+	n, err := f.src.Lstat(p)
+	if err == nil && n.Kind.IsDir() {
+		if f.folders == nil {
+			f.folders = map[string]Node{}
+		}
+		f.folders[p] = n
+	}
+	return n, err
+}
+
 // follow walks a path from the root down, as the kernel would in a chroot: a link that is absolute begins at the root again, and ".."
 // of the root is the root.
 func (f *Facts) follow(p string) (guard.File, error) {
-	top, err := f.src.Lstat("/")
+	top, err := f.lstat("/")
 	if err != nil {
 		return guard.File{}, err
 	}
@@ -91,7 +107,7 @@ func (f *Facts) follow(p string) (guard.File, error) {
 		}
 		at := path.Join(here.Path, rest[0])
 		rest = rest[1:]
-		n, err := f.src.Lstat(at)
+		n, err := f.lstat(at)
 		if err != nil {
 			return guard.File{}, err
 		}

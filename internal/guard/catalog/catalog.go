@@ -7,14 +7,24 @@ package catalog
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/metalward/metalward/internal/guard"
 )
 
-// Checks are all of them, by group.
-func Checks() []*guard.Check {
-	return slices.Concat(files(), postgres(), accounts(), confinement(), logging())
-}
+// Checks are all of them, by group. They are made once, and are nobody's to change.
+func Checks() []*guard.Check { return slices.Clone(checks()) }
+
+// checks has a group a line, so that two new ones do not meet.
+var checks = sync.OnceValue(func() []*guard.Check {
+	return slices.Concat(
+		files(),
+		postgres(),
+		accounts(),
+		confinement(),
+		logging(),
+	)
+})
 
 // references that several checks name.
 var (

@@ -82,6 +82,7 @@ func literal(name string) string {
 // inPlaces judges the files themselves; the folders above them have a check of their own, so that one open folder is one finding.
 func inPlaces(places map[guard.Product][]place) func(guard.Host, guard.Product) []guard.Observation {
 	return func(h guard.Host, product guard.Product) (list []guard.Observation) {
+		who := peopleOf(h)
 		for _, p := range places[product] {
 			found, blind := p.at(h)
 			for _, b := range blind {
@@ -90,7 +91,7 @@ func inPlaces(places map[guard.Product][]place) func(guard.Host, guard.Product) 
 				}
 			}
 			for _, l := range found {
-				list = append(list, l.judge(h)...)
+				list = append(list, l.judge(h, who)...)
 			}
 		}
 		return list
@@ -140,7 +141,7 @@ func kindName(k fs.FileMode) string {
 	return "of a kind that is not known"
 }
 
-func (l located) judge(h guard.Host) []guard.Observation {
+func (l located) judge(h guard.Host, who people) []guard.Observation {
 	f, err := h.File(l.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -148,7 +149,6 @@ func (l located) judge(h guard.Host) []guard.Observation {
 	case err != nil:
 		return []guard.Observation{guard.Blind(l.path, err)}
 	}
-	who := peopleOf(h)
 	r := &report{Observation: guard.Observation{Subject: l.path, Evidence: []string{
 		fmt.Sprintf("Mode %04o, owner %s, group %s.", f.Mode, who.user(f.UID), who.group(f.GID))}}}
 	if f.Real != f.Path {

@@ -304,7 +304,7 @@ func pgFiles(h guard.Host, p guard.Postgres) (list []guard.Observation) {
 		{place{mode: 0o640, owners: own, groups: append([]string{"ssl-cert"}, own...), read: guard.High, write: guard.High}, pgKey(p)},
 	} {
 		if l.path != "" {
-			list = append(list, l.judge(h)...)
+			list = append(list, l.judge(h, peopleOf(h))...)
 		}
 	}
 	return list
