@@ -138,6 +138,26 @@ func TestRetireLate(t *testing.T) {
 	}
 }
 
+// TestRotateDaily rotates the keys more often than older ones are kept: those that were replaced long enough ago go all the same, and the
+// others stay.
+func TestRotateDaily(t *testing.T) {
+	now := time.Now()
+	r, err := New(t.Context(), Options{Config: config.Region{StateDir: t.TempDir()}, Log: regiontest.Silent, Offline: true, Now: func() time.Time { return now }})
+	must(t, err)
+	t.Cleanup(r.Close)
+	ctx := authz.AsSystem(t.Context(), "host")
+	for day := range 20 {
+		if _, err := r.Secrets.RotateKeys(ctx, false, nil); err != nil {
+			t.Fatalf("on day %d: %v", day, err)
+		}
+		must(t, r.Secrets.Tidy(ctx))
+		if n := len(r.Secrets.Keys.Keyring().Keyset().Keys); n != min(day+2, 3) {
+			t.Errorf("on day %d there are %d keys", day, n)
+		}
+		now = now.Add(24 * time.Hour)
+	}
+}
+
 // TestListDamaged: a row whose key there never was is listed like the others, rather than taken for a sign of newer keys for ever.
 func TestListDamaged(t *testing.T) {
 	s, _ := filled(t)

@@ -64,6 +64,14 @@ func (s Keyset) Only() Keyset {
 	return s
 }
 
+// Since returns the keyset without the keys that had been replaced by a moment.
+func (s Keyset) Since(t time.Time) Keyset {
+	for len(s.Keys) > 1 && !s.Keys[1].Made.After(t) {
+		s.Keys = s.Keys[1:]
+	}
+	return s
+}
+
 func (s *Keyset) newest() Key { return s.Keys[len(s.Keys)-1] }
 
 // Newest is the number of the key that seals, and when it was made; the zero time for the first.

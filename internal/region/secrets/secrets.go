@@ -46,7 +46,7 @@ var target = authz.Target{Noun: authz.NounSite, ID: "site"}
 
 const (
 	page       = 500            // rows read at once
-	retireWait = 48 * time.Hour // a key that seals nothing stays this long: logins that it vouched for live a day, and states minutes
+	retireWait = 48 * time.Hour // a key that was replaced stays this long: logins that it vouched for live a day, and states minutes
 	runEvery   = time.Hour
 )
 
@@ -241,7 +241,7 @@ func (s *Service) RotateKeys(ctx context.Context, retire bool, progress func(don
 	if moved, err = s.Reseal(ctx, progress); err != nil || !retire {
 		return moved, err
 	}
-	return moved, s.retire(ctx)
+	return moved, s.retire(ctx, secret.Keyset.Only)
 }
 
 // change replaces the keyset by what fn makes of it. Secrets that the new one could not open keep it from that.
@@ -319,9 +319,9 @@ func (s *Service) keyset(ctx context.Context, root secret.Root) (row store.Keyse
 	return row, set, err
 }
 
-// retire drops the older keys, if nothing is sealed with them any more.
-func (s *Service) retire(ctx context.Context) error {
-	return s.change(ctx, "older keys dropped", func(set secret.Keyset) (secret.Keyset, error) { return set.Only(), nil })
+// retire drops older keys, if nothing is sealed with them any more.
+func (s *Service) retire(ctx context.Context, left func(secret.Keyset) secret.Keyset) error {
+	return s.change(ctx, "older keys dropped", func(set secret.Keyset) (secret.Keyset, error) { return left(set), nil })
 }
 
 // Run finishes what was broken off: secrets that are not where the site wants them are brought there, and older keys dropped in time.
@@ -356,8 +356,9 @@ func (s *Service) Tidy(ctx context.Context) error {
 	if _, err := s.Reseal(ctx, nil); err != nil {
 		return err
 	}
-	if _, made := set.Newest(); len(set.Keys) > 1 && s.Now().Sub(made) >= retireWait {
-		return s.retire(ctx)
+	since := s.Now().Add(-retireWait)
+	if len(set.Since(since).Keys) == len(set.Keys) {
+		return nil
 	}
-	return nil
+	return s.retire(ctx, func(set secret.Keyset) secret.Keyset { return set.Since(since) })
 }
