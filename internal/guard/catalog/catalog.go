@@ -19,6 +19,7 @@ func Checks() []*guard.Check { return slices.Clone(checks()) }
 var checks = sync.OnceValue(func() []*guard.Check {
 	return slices.Concat(
 		files(),
+		ports(),
 		postgres(),
 		accounts(),
 		confinement(),
