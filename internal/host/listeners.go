@@ -18,7 +18,7 @@ import (
 // Limits of the walk through processes: more is left unknown.
 const (
 	maxSockets = 64 << 20 // bytes of a list in /proc/net: 400,000 connections
-	maxHeld   = 2_000_000
+	maxHeld    = 2_000_000
 )
 
 // proc is where the lists are of the network namespace that asks.

@@ -92,7 +92,7 @@ func weight(p guard.Product, s guard.Severity) guard.Severity {
 
 // closed is a failure whose fix is to narrow a port.
 func (v *view) closed(l guard.Listener, r row, s seen, severity guard.Severity, say string) guard.Observation {
-	fix := v.narrow(l.Protocol, l.Address.Port(), r.from, s.evidence)
+	fix := v.narrow(l.Protocol, l.Address.Port(), r.from, s)
 	return guard.Observation{State: guard.Fail, Severity: severity, Evidence: append([]string{say}, s.evidence...), Fix: fix.fix, Undo: fix.undo}
 }
 

@@ -63,6 +63,16 @@ func (v *view) home(v6 bool) []string {
 	return list
 }
 
+// devices are those of some ways.
+func devices(list []way) (names []string) {
+	for _, w := range list {
+		if !slices.Contains(names, w.Name) {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
 // steps are commands with what takes each back.
 type steps struct{ fix, undo []string }
 
@@ -71,12 +81,16 @@ func (s *steps) add(fix, undo string) { s.fix, s.undo = append(s.fix, fix), appe
 func (s *steps) say(text string) { s.add("# "+text, "# (Nothing to take back.)") }
 
 // narrow lets only the host's own and private networks reach a port; nothing else changes, so that SSH and what machines need stay open.
-func (v *view) narrow(protocol string, port uint16, from who, why []string) (s steps) {
+func (v *view) narrow(protocol string, port uint16, from who, at seen) (s steps) {
 	s.say(fmt.Sprintf("This is about %s port %d alone: SSH and what machines need stay as they are.", protocol, port))
 	s.say("Private networks and those that this host is in are let in; write those of " + whoWords[from] + " in their place, if you know them.")
 	switch v.keeper() {
 	case ufw:
-		s.add(fmt.Sprintf("ufw prepend deny in proto %s to any port %d", protocol, port), fmt.Sprintf("ufw delete deny in proto %s to any port %d", protocol, port))
+		// A rule for the device: ufw takes one without for the same as a rule that allows the port, and skips it.
+		for _, dev := range devices(at.open) {
+			rule := fmt.Sprintf("deny in on %s proto %s to any port %d", guard.Quote(dev), protocol, port)
+			s.add("ufw prepend "+rule, "ufw delete "+rule)
+		}
 		for _, v6 := range []bool{false, true} {
 			for _, n := range v.home(v6) {
 				rule := fmt.Sprintf("allow in proto %s from %s to any port %d", protocol, n, port)
@@ -84,7 +98,7 @@ func (v *view) narrow(protocol string, port uint16, from who, why []string) (s s
 			}
 		}
 	case firewalld:
-		z := zone(why)
+		z := zone(at.evidence)
 		rich := func(rule string) {
 			s.add(fmt.Sprintf("firewall-cmd %s--add-rich-rule='%s'", z, rule), fmt.Sprintf("firewall-cmd %s--remove-rich-rule='%s'", z, rule))
 		}
