@@ -32,6 +32,7 @@ Options of check, plan and baseline:
   --root DIR            the folder with the host's files (default /)
   --profile ROLE        region, rack or both (default both): whose checks
   --only NAME           ids or groups of checks, separated by commas; may be repeated
+  --connect             on a rack: try to connect to each port of its regions; without it no connection is made
   --waivers FILE        findings that somebody answers for until a day; they are shown, and do not count
   --output FILE         write there (mode 0600, all or nothing) instead of to standard output
 Of check besides:
@@ -111,6 +112,7 @@ func newHardenFlags(name string) *hardenFlags {
 	h := &hardenFlags{FlagSet: flag.NewFlagSet("harden "+name, flag.ContinueOnError), failOn: "low"}
 	h.SetOutput(io.Discard)
 	h.StringVar(&h.options.Root, "root", "/", "")
+	h.BoolVar(&h.options.Connect, "connect", false, "")
 	h.StringVar(&h.profile, "profile", "both", "")
 	h.StringVar(&h.waivers, "waivers", "", "")
 	h.StringVar(&h.output, "output", "", "")

@@ -26,7 +26,11 @@ type Options struct {
 	FailOn  guard.Severity // what is less does not count against the host
 	Version string         // of this program
 	Now     time.Time
+	Connect bool // try connections that the host has to be able to make
 }
+
+// patience is how long a connection may take; all of a check are tried at once.
+const patience = 3 * time.Second
 
 // Report is what came out. Its JSON form is docs/reference/harden-report.schema.json.
 type Report struct {
@@ -134,6 +138,9 @@ func Run(o Options) (*Report, error) {
 		return nil, fault.New(fault.Invalid, "root: Name a folder with a host's files: %s.", guard.Show(err.Error()))
 	}
 	defer func() { _ = facts.Close() }()
+	if o.Connect {
+		facts.Connecting(patience)
+	}
 	return run(o, checks, facts)
 }
 
