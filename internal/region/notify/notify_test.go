@@ -331,6 +331,78 @@ func post(t *testing.T, conf *tls.Config) (address string, mails chan string) {
 	return l.Addr().String(), mails
 }
 
+// elsewhere is a back end of secrets that can be taken away.
+type elsewhere struct {
+	held map[string]secret.Value
+	gone bool
+}
+
+func (e *elsewhere) Seal(_ context.Context, ref secret.Ref, v secret.Value) ([]byte, error) {
+	sealed := append([]byte{secret.RemoteFormat}, ref...)
+	e.held[string(sealed)] = v
+	return sealed, nil
+}
+
+func (e *elsewhere) Open(_ context.Context, _ secret.Ref, sealed []byte) (secret.Value, error) {
+	if e.gone {
+		return secret.Value{}, fault.New(fault.Forbidden, "Vault refuses.")
+	}
+	return e.held[string(sealed)], nil
+}
+
+func (e *elsewhere) Fetch(ctx context.Context, ref secret.Ref, sealed []byte) (secret.Value, error) {
+	return e.Open(ctx, ref, sealed)
+}
+
+func (e *elsewhere) Peek(_ secret.Ref, sealed []byte) (secret.Value, bool) {
+	v, ok := e.held[string(sealed)]
+	return v, ok && !e.gone
+}
+
+// TestSecretsAway: that the secrets are away is itself told, in the pages at once, by mail without a login, and by the webhook, whose address is
+// one of them, when they are back.
+func TestSecretsAway(t *testing.T) {
+	cert := httptest.NewUnstartedServer(nil)
+	cert.StartTLS()
+	defer cert.Close()
+	posts := make(chan struct{}, 10)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { posts <- struct{}{} }))
+	defer server.Close()
+	address, mails := post(t, &tls.Config{Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12})
+	e := newEnv(t, notify.Config{Client: server.Client(), Mail: notify.Mailer{Dial: (&net.Dialer{}).DialContext, TLS: cert.Client().Transport.(*http.Transport).TLSClientConfig}})
+	far := &elsewhere{held: map[string]secret.Value{}}
+	e.Keys.Use(far, true)
+	for name, value := range map[string]string{"metalward_notify_email": "ops@example.net", "metalward_smtp_sender": "metalward@example.net", "metalward_smtp_server": address} {
+		e.set(name, value)
+	}
+	if err := e.s.SetWebhook(e.admin, secret.FromString(server.URL)); err != nil {
+		t.Fatal(err)
+	}
+	far.gone = true
+	if err := e.s.Keep(authz.AsSystem(t.Context(), "secrets"), metal.Notification{Ident: "vault_away", Message: "Vault is not there.", Admins: true, Category: "error"}, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.texts(e.admin); len(got) != 1 {
+		t.Errorf("the pages tell %q", got)
+	}
+	for range 20 { // more often than a notification is tried that cannot be sent
+		if err := e.s.Send(t.Context()); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("got %v", err)
+		}
+		e.clock.Advance(time.Hour)
+	}
+	if len(mails) != 1 || len(posts) != 0 || e.waiting() != 1 {
+		t.Errorf("while they are away: got %d mails, %d posts, %d waiting", len(mails), len(posts), e.waiting())
+	}
+	if r, err := e.s.Test(e.admin); err != nil || r["email"] != "sent" || !strings.HasPrefix(r["webhook"], "failed") {
+		t.Errorf("got %v, %v", r, err)
+	}
+	far.gone = false
+	if err := e.s.Send(t.Context()); err != nil || len(posts) != 1 || e.waiting() != 0 {
+		t.Errorf("when they are back: got %v, %d posts, %d waiting", err, len(posts), e.waiting())
+	}
+}
+
 // TestMailLogin holds that the account for sending mail is shown to its server alone, over TLS, and to nobody else.
 func TestMailLogin(t *testing.T) {
 	cert := httptest.NewUnstartedServer(nil)

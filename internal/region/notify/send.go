@@ -38,6 +38,7 @@ const (
 	firstRetry  = 10 * time.Second
 	lastRetry   = 30 * time.Minute
 	sendTimeout = 30 * time.Second
+	secretWait  = time.Minute // until a secret that could not be had is asked for again
 	sendEvery   = 10 * time.Second
 	sendBatch   = 20
 	maxWebhook  = 2048
@@ -45,6 +46,7 @@ const (
 
 // settings are where notifications go. A webhook's address often carries a secret: it is kept sealed.
 type settings struct {
+	posts                 bool // there is a webhook
 	webhook               secret.Value
 	email, server, sender string
 	login                 *mailLogin
@@ -62,26 +64,10 @@ const maxMailLogin = 512
 // webhookRef is where the webhook's address is kept.
 const webhookRef secret.Ref = "notify/webhook"
 
-func (s *Service) load(v *store.View) (c settings, err error) {
-	sealed, ok, err := v.Secret(webhookRef)
-	if err == nil && ok {
-		c.webhook, err = s.keys.Open(webhookRef, sealed)
-	}
-	if err != nil {
+// where reads where notifications go, without what is secret of it: that is known also while the secrets cannot be had.
+func (s *Service) where(v *store.View) (c settings, err error) {
+	if _, c.posts, err = v.Secret(webhookRef); err != nil {
 		return c, err
-	}
-	sealed, ok, err = v.Secret(mailRef)
-	if err != nil {
-		return c, err
-	}
-	if ok {
-		text, err := s.keys.Open(mailRef, sealed)
-		if err == nil {
-			err = json.Unmarshal(text.Reveal(), &c.login)
-		}
-		if err != nil {
-			return c, err
-		}
 	}
 	for name, into := range map[string]*string{"metalward_notify_email": &c.email, "metalward_smtp_server": &c.server, "metalward_smtp_sender": &c.sender} {
 		x, err := v.SettingValue(name)
@@ -93,12 +79,37 @@ func (s *Service) load(v *store.View) (c settings, err error) {
 	return c, nil
 }
 
+// settings reads where one sender's notifications go, with what is secret of it.
+func (s *Service) settings(ctx context.Context, sender string) (c settings, err error) {
+	ref := map[string]secret.Ref{webhook: webhookRef, email: mailRef}[sender]
+	var kept secret.Value
+	err = s.gate.View(authz.AsSystem(ctx, "notify"), authz.NotificationView, func(v *gate.Viewing) (err error) {
+		kept = secret.Value{}
+		if c, err = s.where(v.View); err != nil {
+			return err
+		}
+		sealed, ok, err := v.Secret(ref)
+		if err == nil && ok {
+			kept, err = s.keys.Open(ref, sealed)
+		}
+		return err
+	})
+	switch {
+	case err != nil || kept.Empty():
+		return c, err
+	case sender == webhook:
+		c.webhook = kept
+		return c, nil
+	}
+	return c, json.Unmarshal(kept.Reveal(), &c.login)
+}
+
 // deliver asks the senders that are set up to send a notification for administrators.
 func (s *Service) deliver(c *gate.Call, n metal.Notification) error {
 	if !n.Admins {
 		return nil
 	}
-	conf, err := s.load(&c.Tx().View)
+	conf, err := s.where(&c.Tx().View)
 	if err != nil {
 		return err
 	}
@@ -187,7 +198,7 @@ func (s *Service) SetMailLogin(ctx context.Context, user string, password secret
 func (s *Service) Test(ctx context.Context) (results map[string]string, err error) {
 	var conf settings
 	if err := s.gate.Reveal(ctx, authz.NotificationTest, authz.Target{Noun: authz.NounNotification}, nil, func(v *gate.Viewing) (err error) {
-		conf, err = s.load(v.View)
+		conf, err = s.where(v.View)
 		return err
 	}); err != nil {
 		return nil, err
@@ -197,7 +208,9 @@ func (s *Service) Test(ctx context.Context) (results map[string]string, err erro
 	for sender, on := range conf.senders() {
 		if results[sender] = "is not set up"; on {
 			results[sender] = "sent"
-			if err := s.sendOne(ctx, sender, conf, n); err != nil {
+			if conf, err := s.settings(ctx, sender); err != nil {
+				results[sender] = "failed: " + fault.Message(err)
+			} else if err := s.sendOne(ctx, sender, conf, n); err != nil {
 				results[sender] = "failed: " + s.explain(err)
 			}
 		}
@@ -206,7 +219,7 @@ func (s *Service) Test(ctx context.Context) (results map[string]string, err erro
 }
 
 func (c settings) senders() map[string]bool {
-	return map[string]bool{webhook: !c.webhook.Empty(), email: c.email != "" && c.server != ""}
+	return map[string]bool{webhook: c.posts, email: c.email != "" && c.server != ""}
 }
 
 // Run looks at events and sends notifications until the context ends.
@@ -231,11 +244,11 @@ func (s *Service) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// Send sends what is due now. What cannot be sent is tried again later, and given up in the end.
+// Send sends what is due now. What cannot be sent is tried again later, and given up in the end; what cannot be tried, because the secret that
+// it takes cannot be had, waits, and the first such error is returned.
 func (s *Service) Send(ctx context.Context) error {
 	ctx = authz.AsSystem(ctx, "notify")
 	var due []store.Delivery
-	var conf settings
 	texts := map[int64]metal.Notification{}
 	err := s.gate.View(ctx, authz.NotificationView, func(v *gate.Viewing) (err error) {
 		if due, err = v.DueDeliveries(v.Now(), sendBatch); err != nil || len(due) == 0 {
@@ -246,16 +259,30 @@ func (s *Service) Send(ctx context.Context) error {
 				return err
 			}
 		}
-		conf, err = s.load(v.View)
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
+	var waits error
 	for _, d := range due {
 		n := texts[d.NotificationID]
+		conf, err := s.settings(ctx, d.Sender)
+		if err != nil {
+			if waits == nil {
+				waits = err
+			}
+			if err := s.gate.Observe(ctx, gate.SeenDelivery, func(tx *store.Tx, now time.Time) error {
+				next := d
+				next.NotUntil = now.Add(secretWait) // behind those that can be sent
+				return tx.PutDelivery(next)
+			}); err != nil {
+				return err
+			}
+			continue
+		}
 		failed := s.sendOne(ctx, d.Sender, conf, n)
-		err := s.gate.Observe(ctx, gate.SeenDelivery, func(tx *store.Tx, now time.Time) error {
+		err = s.gate.Observe(ctx, gate.SeenDelivery, func(tx *store.Tx, now time.Time) error {
 			next := d // this may run again
 			if next.Attempts++; failed == nil || next.Attempts >= maxAttempts {
 				return tx.EndDelivery(d.ID)
@@ -270,7 +297,7 @@ func (s *Service) Send(ctx context.Context) error {
 			s.log.WarnContext(ctx, "cannot send a notification", "by", d.Sender, "notification", n.ID, "attempt", d.Attempts+1, "error", failed)
 		}
 	}
-	return nil
+	return waits
 }
 
 func (s *Service) sendOne(ctx context.Context, sender string, conf settings, n metal.Notification) error {
