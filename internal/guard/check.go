@@ -176,6 +176,7 @@ type Entry struct {
 	Content string
 	Link    string // what a symbolic link says
 	Folder  bool
+	Socket  bool
 	ACL     string // named entries, such as "user:bob:r--"
 	Hidden  bool   // whoever checks may not look at it
 }

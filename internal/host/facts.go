@@ -18,13 +18,16 @@ const (
 	maxLinks  = 40       // symbolic links on a path, as the kernel's (path_resolution(7))
 	maxSteps  = 4096     // names on a path, those of the links included
 	maxFound  = 5_000    // paths of a pattern
+	maxListed = 200_000  // names that are remembered
 )
 
 // Facts answers what checks ask of a host (guard.Host), and which products are installed there. What it has seen of accounts
 // and folders it remembers. It is for one goroutine.
 type Facts struct {
 	src      Source
-	folders  map[string]Node // those that were looked at: thousands of paths lead through the same few
+	folders  map[string]Node     // those that were looked at: thousands of paths lead through the same few
+	lists    map[string][]string // what folders have, likewise, while that are few names
+	listed   int
 	accounts *guard.Accounts
 	network  network
 	dpkg     *string // dpkg's list of packages
@@ -173,11 +176,19 @@ func (f *Facts) match(dir, pattern string) ([]string, error) {
 	if err != nil || !at.Kind.IsDir() {
 		return nil, err
 	}
-	list, err := f.src.List(at.Path)
-	if err != nil {
-		return nil, err
+	list, known := f.lists[at.Path]
+	if !known {
+		if list, err = f.src.List(at.Path); err != nil {
+			return nil, err
+		}
+		slices.Sort(list)
+		if f.listed += len(list); f.listed <= maxListed {
+			if f.lists == nil {
+				f.lists = map[string][]string{}
+			}
+			f.lists[at.Path] = list
+		}
 	}
-	slices.Sort(list)
 	var found []string
 	for _, name := range list {
 		switch ok, err := path.Match(pattern, name); {

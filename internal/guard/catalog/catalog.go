@@ -33,6 +33,7 @@ var (
 	guide      = guard.Reference{Title: "MAAS documentation, How to enhance MAAS security", URL: "https://maas.io/docs/how-to-enhance-maas-security"}
 	about      = guard.Reference{Title: "MAAS documentation, About MAAS security", URL: "https://maas.io/docs/about-maas-security"}
 	source     = guard.Reference{Title: "MAAS, source code", URL: "https://github.com/canonical/maas"}
+	snapd      = guard.Reference{Title: "Snap documentation, Data locations", URL: "https://snapcraft.io/docs/data-locations"}
 	inode      = guard.Reference{Title: "inode(7): the mode of a file", URL: "https://man7.org/linux/man-pages/man7/inode.7.html"}
 	ours       = guard.Reference{Title: "Metalward, SECURITY.md", URL: "https://github.com/metalward/metalward/blob/main/SECURITY.md"}
 )

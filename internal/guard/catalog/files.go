@@ -111,15 +111,46 @@ var vaultSettings = byProduct{
 
 var database = byProduct{
 	guard.Metalward: {{paths: under(ourState, "database", "database.next"), mode: 0o640, owners: asOurs, groups: asOurs, read: guard.Critical, write: guard.Critical},
-		{paths: under(ourState, "metalward.db", "metalward.db-wal", "metalward.db-shm"), mode: 0o600, owners: asOurs, read: guard.High, write: guard.Critical},
+		{paths: under(ourState, "metalward.db", "metalward.db-wal", "metalward.db-shm", "metalward.db.moved"), mode: 0o600, owners: asOurs, read: guard.High, write: guard.Critical},
 		{paths: under(ourState, "rack/snapshot.json"), mode: 0o600, owners: asOurs, read: guard.Medium, write: guard.High}},
+}
+
+// authorizer is the socket of OpenFGA, which decides what MAAS's users may do and asks nobody who connects who he is. It is made with
+// what the umask leaves, which lets the owner alone connect unless somebody changed it.
+var authorizer = byProduct{
+	guard.MAASDeb:  {{paths: under(deb, "openfga-http.sock"), socket: true, mode: 0o775, owners: asMAAS, groups: asMAAS, write: guard.Critical}},
+	guard.MAASSnap: {{paths: under(snapData, "openfga-http.sock"), socket: true, mode: 0o775, owners: asSnap, groups: asSnap, write: guard.Critical}},
+}
+
+// Backups are known by their names, in the folders where people keep them. Sources: for the snap's, snapd's Filename
+// (overlord/snapshotstate/backend), which has the set, the snap, its version and revision; the others are custom.
+var (
+	backupFolders = []string{"/var/backups/", "/srv/backup/", "/srv/backups/", "/backup/", "/backups/", ""} // "" for homes
+	backupEnds    = []string{".sql", ".sql.gz", ".dump", ".tar", ".tar.gz", ".tgz", ".zip"}
+)
+
+func backupsOf(name string, ends []string, p place) place {
+	p.mode, p.copies = 0o640, true
+	for _, dir := range backupFolders {
+		for _, end := range ends {
+			p.paths = append(p.paths, dir+"*"+name+"*"+end)
+		}
+	}
+	return p
+}
+
+var backups = byProduct{
+	guard.MAASDeb: {backupsOf("maas", backupEnds, place{owners: []string{"postgres"}, read: guard.Critical, write: guard.High})},
+	guard.MAASSnap: {{paths: []string{"/var/lib/snapd/snapshots/[0-9]*_maas_*.zip"}, mode: 0o600, copies: true, read: guard.Critical, write: guard.Critical},
+		backupsOf("maas", backupEnds, place{owners: []string{"postgres"}, read: guard.Critical, write: guard.High})},
+	guard.Metalward: {backupsOf("metalward", []string{".age"}, place{owners: asOurs, read: guard.Low, write: guard.High})}, // encrypted
 }
 
 // secrets are all places above, by product.
 var secrets = func() byProduct {
 	all := byProduct{}
 	for _, one := range []byProduct{regionConfig, rackConfig, sharedSecret, certificateKeys, agentConfig, identities, dhcpKeys, dnsKeys, workflowConfig, profiles, rootKey,
-		vaultSettings, database} {
+		vaultSettings, database, authorizer} {
 		for product, list := range one {
 			all[product] = append(all[product], list...)
 		}
@@ -150,6 +181,10 @@ func copies(places byProduct) byProduct {
 			}
 			all[product] = append(all[product], c)
 		}
+	}
+	for _, name := range []string{"regiond.conf", "rackd.conf", "certificates/*.key", "http/certs/*-key.pem", "bind/*.maas"} { // snapd keeps earlier revisions' data
+		all[guard.MAASSnap] = append(all[guard.MAASSnap], place{paths: []string{"/var/snap/maas/[0-9]*/" + name}, besides: "/var/snap/maas/current", copies: true,
+			mode: 0o640, owners: asSnap, groups: asSnap, read: guard.Critical, write: guard.Low, note: "It is of an earlier revision of the snap: snap remove maas --revision=NUMBER takes it away."})
 	}
 	return all
 }
@@ -219,6 +254,15 @@ func files() []*guard.Check {
 			Why:      "Past the program, the database has no rights: who writes to it is an administrator. Its secrets are sealed, its hashes of passwords can be guessed at. " + closed,
 			Versions: map[guard.Product]string{guard.Metalward: anyOurs}, References: []guard.Reference{ours},
 			Judge: inPlaces(database), Samples: samples(database)},
+		{ID: "files-authorizer", Role: guard.Region, Title: "Nobody else connects to the authorization service", Severity: guard.Critical,
+			Why:      "OpenFGA decides what MAAS's users may do, and its socket asks nobody for a password: who may connect gives himself every right.",
+			Versions: map[guard.Product]string{guard.MAASDeb: unknown, guard.MAASSnap: unknown}, References: []guard.Reference{source},
+			Judge: inPlaces(authorizer), Samples: samples(authorizer)},
+		{ID: "files-backups", Role: guard.Region, Title: "Nobody else reads or changes backups", Severity: guard.Critical,
+			Why: "A dump or an archive of MAAS holds what the database and regiond.conf hold; Metalward's are encrypted, but who exchanges one chooses what is restored. " +
+				"What is looked at are files that are called so, in homes, below /var/backups and the like, and snapd's snapshots; a backup elsewhere is not seen. " + closed,
+			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27, guard.Metalward: anyOurs}, References: []guard.Reference{guideFiles, snapd, ours},
+			Judge: inPlaces(backups), Samples: samples(backups)},
 		{ID: "files-copies", Title: "Copies of secret files are as closed as the files", Severity: guard.Critical,
 			Why:      "Editors, package managers and people leave copies beside a file, often with the mode that their umask gives: they say what the original says. " + closed,
 			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27, guard.Metalward: anyOurs}, References: []guard.Reference{guideFiles, inode},

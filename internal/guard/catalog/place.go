@@ -13,14 +13,16 @@ import (
 
 // place is where something is kept that not everybody may read or change.
 type place struct {
-	paths  []string // patterns of guard.Host.Glob; relative ones are below the home of each account, whose owner may then own it
-	mode   uint32   // the most that the mode may be
-	owners []string // users besides root who may own it
-	groups []string // groups besides root's that may have what mode gives a group; a fix takes the first that the host has
-	read   guard.Severity
-	write  guard.Severity // who may write is taken to be able to read
-	note   string         // beside what is wrong
-	copies bool           // of files of other places: what cannot be looked at is then said once a folder
+	paths   []string // patterns of guard.Host.Glob; relative ones are below the home of each account, whose owner may then own it
+	mode    uint32   // the most that the mode may be
+	owners  []string // users besides root who may own it
+	groups  []string // groups besides root's that may have what mode gives a group; a fix takes the first that the host has
+	read    guard.Severity
+	write   guard.Severity // who may write is taken to be able to read
+	note    string         // beside what is wrong
+	socket  bool           // it is a socket, which whoever may write to it may connect to (unix(7))
+	besides string         // a folder whose files, behind links, are not meant
+	copies  bool           // of files of other places: what cannot be looked at is then said once a folder
 }
 
 // at are a place's files on a host. A path of a home has the home's user as an owner.
@@ -62,10 +64,19 @@ func (p place) at(h guard.Host) (found []located, blind []guard.Observation) {
 			}
 		}
 		for _, at := range list {
-			found = append(found, located{s.place, at})
+			if p.besides == "" || !inside(h, p.besides, at) {
+				found = append(found, located{s.place, at})
+			}
 		}
 	}
 	return found, blind
+}
+
+// inside reports whether a path leads into a folder.
+func inside(h guard.Host, folder, at string) bool {
+	dir, err1 := h.File(folder)
+	f, err2 := h.File(at)
+	return err1 == nil && err2 == nil && strings.HasPrefix(f.Real, dir.Real+"/")
 }
 
 // located is a place's file.
@@ -135,6 +146,8 @@ func kindName(k fs.FileMode) string {
 		return "a named pipe"
 	case k&fs.ModeSocket != 0:
 		return "a socket"
+	case k == 0:
+		return "a regular file"
 	case k&fs.ModeDevice != 0:
 		return "a device"
 	}
@@ -154,9 +167,9 @@ func (l located) judge(h guard.Host, who people) []guard.Observation {
 	if f.Real != f.Path {
 		r.Evidence = append(r.Evidence, fmt.Sprintf("It is reached by a symbolic link and is %s.", guard.Show(f.Real)))
 	}
-	if f.Kind != 0 {
+	if kind := map[bool]fs.FileMode{true: fs.ModeSocket}[l.socket]; f.Kind != kind {
 		r.State = guard.Unchecked
-		r.Evidence = append(r.Evidence, fmt.Sprintf("It is no regular file but %s: what that means is not known.", kindName(f.Kind)))
+		r.Evidence = append(r.Evidence, fmt.Sprintf("It is no %s but %s: what that means is not known.", map[bool]string{true: "socket", false: "regular file"}[l.socket], kindName(f.Kind)))
 		return []guard.Observation{r.Observation}
 	}
 	l.keepIn(r, f, who)
@@ -293,6 +306,8 @@ func (p place) severity(perm uint32) guard.Severity {
 
 func (p place) verb(perm uint32) string {
 	switch {
+	case p.socket:
+		return "connect to"
 	case perm&2 == 0:
 		return "read"
 	case perm&4 == 0 || p.read == 0:

@@ -11,8 +11,8 @@ import (
 func samples(places byProduct) (list []guard.Sample) {
 	for _, product := range guard.Products {
 		for _, p := range places[product] {
-			at := strings.ReplaceAll(p.paths[0], "*", "x")
-			good := guard.Entry{Path: at, Mode: p.mode, Owner: owner(p), Content: "x"}
+			at := strings.NewReplacer("[0-9]", "7", "*", "x").Replace(p.paths[0])
+			good := guard.Entry{Path: at, Mode: p.mode, Owner: owner(p), Content: "x", Socket: p.socket}
 			if !path.IsAbs(at) {
 				good.Path, good.Owner = "/home/alice/"+at, "alice:alice"
 			}

@@ -138,6 +138,8 @@ func (m Memory) Lstat(p string) (host.Node, error) {
 		n.Kind = fs.ModeDir
 	case f.Link != "":
 		n.Kind, n.Mode = fs.ModeSymlink, 0o777
+	case f.Socket:
+		n.Kind = fs.ModeSocket
 	}
 	return n, nil
 }
@@ -196,6 +198,8 @@ func Write(root string, tree []guard.Entry, chown func(path string, uid, gid int
 			err = os.MkdirAll(at, 0o755)
 		case f.Link != "":
 			err = os.Symlink(f.Link, at)
+		case f.Socket:
+			err = unix.Mknod(at, unix.S_IFSOCK|0o600, 0)
 		default:
 			err = os.WriteFile(at, []byte(f.Content), 0o600)
 		}
