@@ -581,7 +581,12 @@ func (s *Service) scheduleRotations(ctx context.Context) error {
 		return err
 	})
 	for _, a := range aged {
-		if _, e := s.RotateBMC(ctx, a.SystemID, false, "by schedule"); e != nil && !fault.Is(e, fault.Conflict) && !fault.Is(e, fault.NotFound) {
+		_, e := s.RotateBMC(ctx, a.SystemID, false, "by schedule")
+		switch {
+		case e == nil, fault.Is(e, fault.Conflict), fault.Is(e, fault.NotFound):
+		case fault.Is(e, fault.Unavailable), fault.Is(e, fault.Forbidden):
+			return errors.Join(err, e) // the database, or what has the secrets: the next would fare no better
+		default:
 			err = errors.Join(err, e)
 		}
 	}

@@ -536,12 +536,15 @@ type elsewhere struct {
 	kept map[string]secret.Value // guarded by mu
 	seen map[string]bool         // what was fetched a short while ago; guarded by mu
 	asks int                     // guarded by mu
+	away bool                    // guarded by mu
 }
 
 func (e *elsewhere) Seal(_ context.Context, ref secret.Ref, v secret.Value) ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.asks++
+	if e.asks++; e.away {
+		return nil, fault.New(fault.Unavailable, "Vault is away.")
+	}
 	key := fmt.Sprint(string(secret.RemoteFormat), len(e.kept), ref)
 	e.kept[key], e.seen[key] = v, true
 	return []byte(key), nil
@@ -567,6 +570,30 @@ func (e *elsewhere) Peek(_ secret.Ref, sealed []byte) (secret.Value, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.kept[string(sealed)], e.seen[string(sealed)]
+}
+
+// TestRotateBMCScheduleAway: while the secrets are away the schedule tries one machine at a time, not each of those that are due, every minute.
+func TestRotateBMCScheduleAway(t *testing.T) {
+	w := newWorld(t)
+	e := &elsewhere{kept: map[string]secret.Value{}, seen: map[string]bool{}}
+	w.Keys.Use(e, true)
+	for n := range 3 {
+		id := w.machine(n+1).Add(t, fmt.Sprint("m", n)).SystemID
+		if _, err := w.Machines.RotateBMC(w.Admin(t), id, true, ""); err != nil {
+			t.Fatal(err)
+		}
+		newAccount(t, w).settle(id)
+	}
+	w.set(t, "metalward_bmc_rotation_days", 1)
+	w.clock.Advance(48 * time.Hour)
+	before := len(w.Trail(t))
+	e.away = true
+	if _, err := w.Machines.RunRotations(context.Background()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %v", err)
+	}
+	if n := len(w.Trail(t)) - before; n != 1 {
+		t.Errorf("%d events were left, want 1", n)
+	}
 }
 
 // TestRotateBMCElsewhere rotates while secrets are kept elsewhere: no transaction asks, and each can be run again.
