@@ -113,8 +113,31 @@ var flags = map[string]uint64{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16,
 // Families, by numbers of their own.
 const family4, family6 = 4, 6
 
-// Judge tells what becomes of a packet: every chain that it meets at ingress, before routing and on its way to this host has to accept it.
+// maxKnown is how many answers a Ruleset remembers: a host has some hundred listeners, a few devices and two families.
+const maxKnown = 100_000
+
+// Judge tells what becomes of a packet, and remembers it.
 func (rs *Ruleset) Judge(p Packet) Answer {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.known == nil {
+		rs.known = map[Packet]Answer{}
+		for _, c := range rs.Chains {
+			glancing(c)
+		}
+	}
+	a, ok := rs.known[p]
+	if !ok {
+		a = rs.judge(p)
+		if len(rs.known) < maxKnown {
+			rs.known[p] = a
+		}
+	}
+	return a
+}
+
+// judge walks the way: every chain that it meets at ingress, before routing and on its way to this host has to accept it.
+func (rs *Ruleset) judge(p Packet) Answer {
 	w := &walk{Ruleset: rs, v6: p.Destination.Is6() && !p.Destination.Is4In6()}
 	know := func(f Field, lo, hi Value) { w.fields[f] = fact{Range{lo, hi}, true} }
 	number := func(f Field, n uint64) { know(f, Number(n), Number(n)) }
@@ -290,6 +313,9 @@ func (w *walk) chain(c *Chain, depth int, sure bool) (out ways) {
 		return w.giveUp(c, "the jumps are too deep")
 	}
 	for i := range c.Rules {
+		if c.glances[i].other(&w.fields) {
+			continue
+		}
 		r := &c.Rules[i]
 		if w.tries++; w.tries > maxTries || w.lost {
 			return w.giveUp(c, "there are too many rules on the way")
@@ -317,6 +343,40 @@ func (w *walk) chain(c *Chain, depth int, sure bool) (out ways) {
 		sure = sure && may == next
 	}
 	return out | leaves
+}
+
+// glance is one match of a rule, that often tells that the rule is about something else: thousands lie close together in memory, where
+// rules do not.
+type glance struct {
+	field Field // Opaque if there is none such
+	not   bool
+	is    Range
+}
+
+// other reports whether the rule certainly does not match.
+func (g *glance) other(known *[fields]fact) bool {
+	f := &known[g.field]
+	if g.field == Opaque || !f.known {
+		return false
+	}
+	if g.not { // all of the packet's is what the rule leaves out
+		return !f.is.Lo.less(g.is.Lo) && !g.is.Hi.less(f.is.Hi)
+	}
+	return f.is.Hi.less(g.is.Lo) || g.is.Hi.less(f.is.Lo)
+}
+
+// glancing makes a chain's glances: of matches of one range, the one that tells the most rules apart.
+func glancing(c *Chain) {
+	order := map[Field]int{Port: 3, Source: 2, Device: 1}
+	c.glances = make([]glance, len(c.Rules))
+	for i := range c.Rules {
+		for _, m := range c.Rules[i].Matches {
+			g := &c.glances[i]
+			if len(m.Fields) == 1 && m.Mask == 0 && m.Set != nil && !m.Set.vague && len(m.Set.ranges) == 1 && (g.field == Opaque || order[m.Fields[0]] > order[g.field]) {
+				*g = glance{m.Fields[0], m.Not, m.Set.ranges[0]}
+			}
+		}
+	}
 }
 
 // name is a rule as an operator finds it.

@@ -222,7 +222,7 @@ func many(n int) string {
 	return b.String()
 }
 
-// BenchmarkJudge reads 5,000 rules and judges 500 listeners, at two devices and for both families.
+// BenchmarkJudge reads 5,000 rules and judges 500 ports of both protocols at two devices.
 func BenchmarkJudge(b *testing.B) {
 	text := many(5000)
 	b.ReportAllocs()
@@ -233,9 +233,9 @@ func BenchmarkJudge(b *testing.B) {
 		}
 		for i := range 500 {
 			for _, dev := range []string{"eth0", "eth1"} {
-				for range 2 {
+				for _, protocol := range []uint8{TCP, UDP} { // twice as many as there are sockets
 					p := knock(uint16(10000 + i))
-					p.Device = dev
+					p.Device, p.Protocol = dev, protocol
 					if a := rs.Judge(p); a.Verdict != Accepted {
 						b.Fatal(a)
 					}

@@ -31,7 +31,7 @@ func (rs *Ruleset) Table(name string) *Ruleset {
 func (rs *Ruleset) Renamed(word string) *Ruleset {
 	out := &Ruleset{Chains: map[string]*Chain{}}
 	for key, c := range rs.Chains {
-		moved := *c
+		moved := *c // its glances, too, if there are some: they are of the same matches
 		moved.Name = word + " " + c.Name
 		moved.Rules = append([]Rule(nil), c.Rules...)
 		for i := range moved.Rules {

@@ -12,11 +12,17 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"sync"
 )
 
-// Ruleset is all that a packet may meet. It is not changed once it is made, and safe for concurrent use then.
+// Ruleset is all that a packet may meet. Its chains are not changed once it is made; it is safe for concurrent use then, but
+// not beside another that Join made of the same chains.
 type Ruleset struct {
 	Chains map[string]*Chain // by what they are called in rules' targets: family, table and name
+
+	mu        sync.Mutex // guards what is remembered below, and the chains' glances
+	known     map[Packet]Answer
+	strangers map[bool]netip.Addr // by whether of IPv6
 }
 
 // Chain is a list of rules. One with a hook is met by packets, the others only by jumps.
@@ -29,6 +35,8 @@ type Chain struct {
 	Devices  []string // of a chain at ingress
 	Policy   Kind     // Accept or Drop
 	Rules    []Rule
+
+	glances []glance // one for each rule, made by the first Judge
 }
 
 // Rule does something with a packet that all of its matches are true for.

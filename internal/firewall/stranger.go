@@ -32,7 +32,22 @@ const maxProbes = 4096
 
 // Stranger is an address of the Internet that no rule names, as far as rules name less than a sixteenth of the addresses there are (for
 // IPv6, than a /16): what it may do, anybody may. ok is false if none is found.
-func (rs *Ruleset) Stranger(v6 bool) (a netip.Addr, ok bool) {
+func (rs *Ruleset) Stranger(v6 bool) (netip.Addr, bool) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	a, ok := rs.strangers[v6]
+	if !ok {
+		if a, ok = rs.stranger(v6); ok {
+			if rs.strangers == nil {
+				rs.strangers = map[bool]netip.Addr{}
+			}
+			rs.strangers[v6] = a
+		}
+	}
+	return a, ok
+}
+
+func (rs *Ruleset) stranger(v6 bool) (a netip.Addr, ok bool) {
 	named := newSet(rs.named(Source, func(r Range) bool { return !wide(r) }))
 	for try := range maxProbes {
 		for _, p := range strangers[v6] {

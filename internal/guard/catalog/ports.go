@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -232,7 +233,7 @@ func quietPort(h guard.Host, p guard.Product) (list []guard.Observation) {
 	}
 	probes, blind := v.quiets()
 	for _, q := range probes {
-		o := guard.Observation{State: guard.Pass, Subject: q.way.String(), Evidence: []string{fmt.Sprintf("A packet to a port that no rule names is %s, by %s.", q.Verdict, reasons(q.Answer))}}
+		o := guard.Observation{State: guard.Pass, Subject: q.way.String(), Evidence: []string{fmt.Sprintf("A packet to a port that no rule names: %s (%s).", q.Verdict, reasons(q.Answer))}}
 		switch q.Verdict {
 		case firewall.Accepted:
 			s := v.shut()
@@ -279,7 +280,7 @@ func unlike(h guard.Host, p guard.Product) (list []guard.Observation) {
 				if a.Verdict == firewall.Accepted || a.Verdict == firewall.CannotTell && s.verdict == firewall.Dropped {
 					s.verdict = a.Verdict
 				}
-				s.evidence = append(s.evidence, fmt.Sprintf("A stranger to %s: %s, by %s.", w, a.Verdict, reasons(a)))
+				s.evidence = append(s.evidence, fmt.Sprintf("A stranger to %s: %s (%s).", w, a.Verdict, reasons(a)))
 			}
 			families[v6] = s
 		}
@@ -297,7 +298,7 @@ func unlike(h guard.Host, p guard.Product) (list []guard.Observation) {
 			if !known {
 				r.from = controllers
 			}
-			f := v.closed(l, r, six, weight(p, guard.High), "IPv4 refuses strangers, IPv6 lets them in.")
+			f := v.closed(l, r, six, weight(p, max(r.severity, guard.Medium)), "IPv4 refuses strangers, IPv6 lets them in.")
 			o.State, o.Severity, o.Fix, o.Undo = guard.Fail, f.Severity, f.Fix, f.Undo
 		}
 		list = append(list, o)
@@ -390,9 +391,8 @@ func admitted(h guard.Host, p guard.Product) (list []guard.Observation) {
 		}
 		refused := []string{}
 		for _, w := range ways {
-			var whatever firewall.Packet
-			if a := v.judge(l, w, whatever.Source); a.Verdict == firewall.Dropped {
-				refused = append(refused, fmt.Sprintf("Every source to %s: dropped, by %s.", w, reasons(a)))
+			if a := v.judge(l, w, netip.Addr{}); a.Verdict == firewall.Dropped {
+				refused = append(refused, fmt.Sprintf("Every source to %s: dropped (%s).", w, reasons(a)))
 			}
 		}
 		o := guard.Observation{State: guard.Pass, Subject: name(l), Evidence: []string{"The firewall lets in some or all of those who use it: " + r.what + "."}}

@@ -16,7 +16,6 @@ type view struct {
 	guard.Network
 	product   guard.Product
 	strangers map[bool]netip.Addr // by whether it is of IPv6; the zero Addr where none could be found
-	judged    map[firewall.Packet]firewall.Answer
 }
 
 // look asks the host for its network. Where nothing is known of it, it says so instead.
@@ -25,7 +24,7 @@ func look(h guard.Host, p guard.Product) (*view, []guard.Observation) {
 	if err != nil {
 		return nil, []guard.Observation{guard.Blind("network", err)}
 	}
-	v := &view{Network: n, product: p, strangers: map[bool]netip.Addr{}, judged: map[firewall.Packet]firewall.Answer{}}
+	v := &view{Network: n, product: p, strangers: map[bool]netip.Addr{}}
 	if n.Rules != nil {
 		v.strangers[false], _ = n.Rules.Stranger(false)
 		v.strangers[true], _ = n.Rules.Stranger(true)
@@ -88,13 +87,7 @@ var protocols = map[string]uint8{"tcp": firewall.TCP, "udp": firewall.UDP}
 
 // judge tells what becomes of a packet that comes such a way. from is the zero Addr for any source.
 func (v *view) judge(l guard.Listener, w way, from netip.Addr) firewall.Answer {
-	p := firewall.Packet{Protocol: protocols[l.Protocol], Source: from, Destination: w.addr, Port: l.Address.Port(), Device: w.Name}
-	a, ok := v.judged[p]
-	if !ok {
-		a = v.Rules.Judge(p)
-		v.judged[p] = a
-	}
-	return a
+	return v.Rules.Judge(firewall.Packet{Protocol: protocols[l.Protocol], Source: from, Destination: w.addr, Port: l.Address.Port(), Device: w.Name})
 }
 
 // seen is what strangers come to at a listener.
@@ -129,7 +122,7 @@ func (v *view) strange(l guard.Listener) seen {
 				continue
 			}
 		}
-		s.evidence = append(s.evidence, fmt.Sprintf("A stranger to %s: %s, by %s.", w, a.Verdict, reasons(a)))
+		s.evidence = append(s.evidence, fmt.Sprintf("A stranger to %s: %s (%s).", w, a.Verdict, reasons(a)))
 	}
 	const few = 4 // ways that are written out
 	if n := len(s.evidence); n > few {
