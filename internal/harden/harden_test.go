@@ -352,3 +352,26 @@ func TestPlanOnDisk(t *testing.T) {
 		t.Errorf("after the undoing (- before, + now):\n%s", d)
 	}
 }
+
+// Who has left a group does not leave it again; what has to be done again is.
+func TestPlanRepeats(t *testing.T) {
+	c := &guard.Check{ID: "files-x", Risk: "r"}
+	one := func(fix, undo []string) Finding {
+		return Finding{State: guard.Fail, Fix: fix, Undo: undo, fromCatalog: guard.Finding{Check: c}}
+	}
+	r := &Report{Findings: []Finding{
+		one([]string{"edit a", "reload", "gpasswd -d bob maas"}, []string{"gpasswd -a bob maas", "unedit a", "reload"}),
+		one([]string{"edit b", "reload", "gpasswd -d bob maas"}, []string{"gpasswd -a bob maas", "unedit b", "reload"}),
+		one([]string{"gpasswd -d bob maas"}, []string{"gpasswd -a bob maas"}),
+	}}
+	want := [][2][]string{
+		{{"edit a", "reload", "gpasswd -d bob maas"}, {"gpasswd -a bob maas", "unedit a", "reload"}},
+		{{"edit b", "reload"}, {"unedit b", "reload"}},
+		{{"# The steps before do it."}, {"# Those of the steps before."}},
+	}
+	for i, s := range r.Plan() {
+		if d := cmp.Diff(want[i], [2][]string{s.Fix, s.Undo}); d != "" {
+			t.Errorf("step %d (- wanted, + got):\n%s", s.Number, d)
+		}
+	}
+}

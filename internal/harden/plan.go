@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/metalward/metalward/internal/fault"
@@ -25,8 +26,12 @@ type Step struct {
 	Undo     []string       `json:"undo"`
 }
 
+// leaves takes an account out of a group, joins takes it back in.
+const leaves, joins = "gpasswd -d ", "gpasswd -a "
+
 // Plan are the fixes of what failed and is not waived: folders first, since whoever may write to one could undo what is done below it,
-// then the worst first. What an earlier step does is not done again: nobody can leave a group twice.
+// then the worst first. Who leaves a group in one step does not in the next: gpasswd(1) fails then, and the script with it. Other commands
+// are repeated, such as those that let a service read its configuration anew.
 func (r *Report) Plan() []Step {
 	list, done := []Step{}, map[string]bool{}
 	for _, folders := range []bool{true, false} {
@@ -34,12 +39,13 @@ func (r *Report) Plan() []Step {
 			if f.State != guard.Fail || f.Waiver != nil || folders != (f.Check == "files-folders") {
 				continue
 			}
-			s := Step{len(list) + 1, f.ID, f.Check, f.Product, f.Severity, f.Subject, f.Evidence, f.fromCatalog.Risk, nil, nil}
-			for i, line := range f.Fix {
-				if !done[line] {
-					s.Fix, s.Undo = append(s.Fix, line), append([]string{f.Undo[len(f.Undo)-1-i]}, s.Undo...) // undone from the last to the first
+			s := Step{len(list) + 1, f.ID, f.Check, f.Product, f.Severity, f.Subject, f.Evidence, f.fromCatalog.Risk, nil, slices.Clone(f.Undo)}
+			for _, line := range f.Fix {
+				if out, ok := strings.CutPrefix(line, leaves); ok && done[line] {
+					s.Undo = slices.DeleteFunc(s.Undo, func(undo string) bool { return undo == joins+out })
+					continue
 				}
-				done[line] = true
+				s.Fix, done[line] = append(s.Fix, line), true
 			}
 			if len(s.Fix) == 0 {
 				s.Fix, s.Undo = []string{"# The steps before do it."}, []string{"# Those of the steps before."}

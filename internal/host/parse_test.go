@@ -41,7 +41,7 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-func FuzzAccounts(f *testing.F) {
+func FuzzPasswd(f *testing.F) {
 	f.Add("root:x:0:0:root:/root:/bin/bash\n")
 	f.Add("maas:x:121:bob,alice\n")
 	f.Fuzz(func(t *testing.T, text string) {

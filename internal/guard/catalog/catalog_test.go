@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +74,31 @@ func proper(t *testing.T, f guard.Finding) {
 	for _, text := range slices.Concat(f.Evidence, f.Observation.Fix, f.Observation.Undo) {
 		if guard.Show(text) != text || strings.TrimSpace(text) == "" {
 			t.Errorf("%s of %s: %q cannot be printed", f.ID, f.Subject, text)
+		}
+	}
+}
+
+// What a plan's script is made of is what a shell can read: commands, or sentences behind "#".
+func TestShellLines(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Checks() {
+		for _, s := range c.Samples {
+			for _, f := range c.Run(sampleHost(t, s), s.Product) {
+				for _, line := range slices.Concat(f.Observation.Fix, f.Observation.Undo) {
+					seen[line] = true
+				}
+			}
+		}
+	}
+	script := exec.Command("bash", "-n")
+	script.Stdin = strings.NewReader(strings.Join(slices.Sorted(maps.Keys(seen)), "\n"))
+	if out, err := script.CombinedOutput(); err != nil || len(seen) < 100 {
+		t.Errorf("%d lines: %v: %s", len(seen), err, out)
+	}
+	for line := range seen { // a sentence is a command that there is none of
+		word, _, _ := strings.Cut(line, " ")
+		if word != "#" && strings.ContainsAny(word[:1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && !strings.Contains(word, "=") {
+			t.Errorf("a shell takes %q for a command", line)
 		}
 	}
 }
