@@ -177,7 +177,7 @@ type Entry struct {
 	Link    string // what a symbolic link says
 	Folder  bool
 	Socket  bool
-	ACL     string // named entries, such as "user:bob:r--"
+	ACL     string // entries, such as "user:bob:r-- group::---", the last being the file's own group; Mode has the mask then
 	Hidden  bool   // whoever checks may not look at it
 }
 

@@ -48,6 +48,7 @@ type File struct {
 	Mode    uint32      // permissions and the bits above, at most 0o7777
 	UID     uint32
 	GID     uint32
+	Group   uint32     // what GID's group may do: as Mode says, unless an access list gives it less (acl(5): Mode has the mask then)
 	ACL     []ACLEntry // named users and groups only
 	ACLErr  error      // why the access list is not known
 	Folders []File     // all that the path led through, links' targets included, from the root down; these have no Folders

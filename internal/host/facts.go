@@ -55,7 +55,7 @@ func (f *Facts) Close() error {
 }
 
 func describe(at string, n Node) guard.File {
-	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, UID: n.UID, GID: n.GID}
+	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID}
 }
 
 func names(p string) []string {
@@ -69,7 +69,10 @@ func (f *Facts) File(p string) (guard.File, error) {
 		return guard.File{}, err
 	}
 	found.Path = p
-	found.ACL, found.ACLErr = f.src.ACL(found.Real)
+	list, err := f.src.ACL(found.Real)
+	if found.ACL, found.ACLErr = list.Named, err; list.Has {
+		found.Group = list.Group
+	}
 	return found, nil
 }
 

@@ -234,7 +234,7 @@ func kind(err error) string {
 func TestACL(t *testing.T) {
 	f, root := open(t, guard.Entry{Path: "/x", Mode: 0o640})
 	list := []byte{2, 0, 0, 0}
-	for _, e := range [][8]byte{{1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff}, {2, 0, 6, 0, 0xe8, 3, 0, 0}, {4, 0, 4, 0, 0xff, 0xff, 0xff, 0xff}, {8, 0, 7, 0, 50, 0, 0, 0},
+	for _, e := range [][8]byte{{1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff}, {2, 0, 6, 0, 0xe8, 3, 0, 0}, {4, 0, 3, 0, 0xff, 0xff, 0xff, 0xff}, {8, 0, 7, 0, 50, 0, 0, 0},
 		{0x10, 0, 4, 0, 0xff, 0xff, 0xff, 0xff}, {0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}} {
 		list = append(list, e[:]...)
 	}
@@ -246,6 +246,9 @@ func TestACL(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := f.File("/x")
+	if got.Group != 0 || got.Mode>>3&7 != 4 {
+		t.Errorf("the group's: got %o, mode %04o", got.Group, got.Mode)
+	}
 	want := []guard.ACLEntry{{ID: 1000, Perm: 4}, {Group: true, ID: 50, Perm: 4}}
 	if d := cmp.Diff(want, got.ACL); d != "" || err != nil || got.ACLErr != nil {
 		t.Errorf("%v, %v (- wanted, + got):\n%s", err, got.ACLErr, d)

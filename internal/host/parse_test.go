@@ -76,10 +76,10 @@ func FuzzACL(f *testing.F) {
 	f.Add([]byte{2, 0, 0, 0, 2, 0, 6, 0, 0xe8, 3, 0, 0, 0x10, 0, 4, 0, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		list, err := parseACL(b)
-		if err == nil && len(list) > len(b)/8 {
-			t.Errorf("got %d entries of %d bytes", len(list), len(b))
+		if err == nil && len(list.Named) > len(b)/8 || list.Group > 7 {
+			t.Errorf("got %+v of %d bytes", list, len(b))
 		}
-		for _, e := range list {
+		for _, e := range list.Named {
 			if e.Perm > 7 {
 				t.Errorf("got %+v", e)
 			}

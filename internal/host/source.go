@@ -24,7 +24,14 @@ type Source interface {
 	List(path string) ([]string, error)
 	// Read returns a regular file's content. More than limit bytes is an error.
 	Read(path string, limit int64) ([]byte, error)
-	ACL(path string) ([]guard.ACLEntry, error)
+	ACL(path string) (ACL, error)
+}
+
+// ACL is a file's access list, as far as its mask lets it.
+type ACL struct {
+	Has   bool   // whether there is one
+	Group uint32 // what the file's own group may do
+	Named []guard.ACLEntry
 }
 
 // Node is what is at a path.
@@ -165,7 +172,7 @@ func (d *disk) Read(path string, limit int64) (content []byte, err error) {
 // maxACL is the size in bytes of the longest list that is read: 8,000 entries.
 const maxACL = 64 << 10
 
-func (d *disk) ACL(path string) (list []guard.ACLEntry, err error) {
+func (d *disk) ACL(path string) (list ACL, err error) {
 	err = d.at(path, func(fd int) error {
 		b := make([]byte, maxACL)
 		n, err := unix.Getxattr(self(fd), "system.posix_acl_access", b)
@@ -181,26 +188,27 @@ func (d *disk) ACL(path string) (list []guard.ACLEntry, err error) {
 	return list, err
 }
 
-// parseACL returns what named users and groups have of an access list, as far as the mask lets them. Source: the kernel's
-// include/uapi/linux/posix_acl_xattr.h and posix_acl.h; acl(5) for the mask.
-func parseACL(b []byte) ([]guard.ACLEntry, error) {
-	const version, user, group, mask = 2, 0x02, 0x08, 0x10
+// parseACL reads an access list. Source: the kernel's include/uapi/linux/posix_acl_xattr.h and posix_acl.h; acl(5) for the mask.
+func parseACL(b []byte) (ACL, error) {
+	const version, user, ownGroup, group, mask = 2, 0x02, 0x04, 0x08, 0x10
 	if len(b) < 4 || len(b)%8 != 4 || binary.LittleEndian.Uint32(b) != version {
-		return nil, errors.New("its access list is of a form that is not known")
+		return ACL{}, errors.New("its access list is of a form that is not known")
 	}
-	allowed := uint32(7)
-	var list []guard.ACLEntry
+	allowed, list := uint32(7), ACL{Has: true}
 	for e := range slices.Chunk(b[4:], 8) {
 		tag, perm, id := binary.LittleEndian.Uint16(e), uint32(binary.LittleEndian.Uint16(e[2:])), binary.LittleEndian.Uint32(e[4:])
 		switch tag {
 		case user, group:
-			list = append(list, guard.ACLEntry{Group: tag == group, ID: id, Perm: perm})
+			list.Named = append(list.Named, guard.ACLEntry{Group: tag == group, ID: id, Perm: perm})
+		case ownGroup:
+			list.Group = perm
 		case mask:
-			allowed = perm
+			allowed = perm & 7
 		}
 	}
-	for i := range list {
-		list[i].Perm &= allowed & 7
+	list.Group &= allowed
+	for i := range list.Named {
+		list.Named[i].Perm &= allowed
 	}
 	return list, nil
 }

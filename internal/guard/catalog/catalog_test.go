@@ -139,6 +139,8 @@ func TestWords(t *testing.T) {
 		{"a folder keeps others out", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas", Folder: true, Mode: 0o750}, {Path: "/etc/maas/regiond.conf", Mode: 0o644, Owner: "root:maas"}},
 			guard.Fail, guard.Low, "did the folder /etc/maas (mode 0750) not keep others out", nil},
 		{"the access list gives bob nothing", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas", ACL: "user:bob:---"}}, guard.Pass, 0, "", nil},
+		{"the access list keeps a group out that the mode seems to let in", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640,
+			Owner: "root:staff", ACL: "user:maas:r-- group::---"}}, guard.Pass, 0, "", nil},
 		{"a set-user-ID bit", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o4640, Owner: "root:maas"}}, guard.Fail, guard.Medium,
 			"set-user-ID", []string{"chmod 0640 /etc/maas/regiond.conf"}},
 		{"the snap has no group maas", "files-region-config", guard.MAASSnap, []guard.Entry{{Path: "/var/snap/maas/current/regiond.conf", Mode: 0o640}}, guard.Pass, 0, "owner root (0)", nil},

@@ -52,6 +52,7 @@ func above(places map[guard.Product][]place) func(guard.Host, guard.Product) []g
 			if f.Mode&guard.Sticky != 0 { // others may add to it, but replace only what is theirs: unlink(2), EPERM
 				known.mode |= 0o022
 				f.Mode &^= 0o022
+				f.Group &^= 2
 			}
 			located{known.place, at}.grants(r, f, who)
 			if r.State == guard.Fail {

@@ -264,7 +264,7 @@ func (l located) grants(r *report, f guard.File, who people) {
 	if l.mode&0o070 == 0 || l.read == 0 && l.mode&0o020 == 0 { // no group is to have this
 		fix, undo = chmod(f, f.Mode&l.mode)
 	}
-	byGroup(f.GID, f.Mode>>3&7, "", fix, undo)
+	byGroup(f.GID, f.Group, "", fix, undo)
 
 	for _, e := range f.ACL {
 		entry := fmt.Sprintf("u:%d", e.ID)

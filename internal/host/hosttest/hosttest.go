@@ -34,6 +34,7 @@ type file struct {
 	guard.Entry
 	uid, gid uint32
 	acl      []guard.ACLEntry
+	own      uint32 // what the access list gives to the file's own group
 	names    map[string]bool
 }
 
@@ -74,6 +75,7 @@ func New(tree []guard.Entry) (Memory, error) {
 				f.Mode = 0o755
 			}
 		}
+		f.own = f.Mode >> 3 & 7
 		for word := range strings.FieldsSeq(e.ACL) {
 			w := strings.Split(word, ":")
 			if len(w) != 3 || len(w[2]) != 3 || w[0] != "user" && w[0] != "group" {
@@ -84,6 +86,10 @@ func New(tree []guard.Entry) (Memory, error) {
 				if w[2][i] != '-' {
 					a.Perm |= bit
 				}
+			}
+			if w[0] == "group" && w[1] == "" {
+				f.own = a.Perm
+				continue
 			}
 			var err error
 			if a.ID, err = id(w[0][:1], w[1]); err != nil {
@@ -177,12 +183,12 @@ func (m Memory) Read(p string, limit int64) ([]byte, error) {
 	return []byte(f.Content), nil
 }
 
-func (m Memory) ACL(p string) ([]guard.ACLEntry, error) {
+func (m Memory) ACL(p string) (host.ACL, error) {
 	f, err := m.at(p)
 	if err != nil {
-		return nil, err
+		return host.ACL{}, err
 	}
-	return f.acl, nil
+	return host.ACL{Has: f.Entry.ACL != "", Group: f.own, Named: f.acl}, nil
 }
 
 // Write writes the sample below a folder of this host, owners and access lists left out but for owners where chown is not nil.
