@@ -17,6 +17,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/browsertest"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 )
@@ -126,6 +127,7 @@ func (h *hostileWeb) logIn(path string) {
 
 // TestHostileSites lets a person who is logged in visit strangers' pages that do what such pages do.
 func TestHostileSites(t *testing.T) {
+	regiontest.Slow(t)
 	h := newHostileWeb(t)
 	h.logIn("/login")
 	if c := h.cookie(web.CookieName); c == nil || !c.HTTPOnly || !c.Secure || c.SameSite != network.CookieSameSiteLax || c.Path != "/" || c.Domain != "metal.example" || !c.Session {

@@ -17,6 +17,7 @@ import (
 	"github.com/metalward/metalward/internal/rack"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/directory/directorytest"
+	"github.com/metalward/metalward/internal/region/regiontest"
 )
 
 // knows returns how a certificate stands in the API's answer; "" for one that is not listed.
@@ -33,6 +34,7 @@ func (s *surface) knows(what string) string {
 // TestOthersCertificates finds among the certificates that the site depends on those of racks, of an OpenID provider and of a
 // directory, once it has talked to them.
 func TestOthersCertificates(t *testing.T) {
+	regiontest.Slow(t)
 	s := newSignOn(t)
 	if got := s.knows("identity provider 127.0.0.1"); got != "" {
 		t.Errorf("a provider that was not talked to is %q", got)

@@ -167,6 +167,7 @@ func TestRootInCredential(t *testing.T) {
 
 // TestRecoveryFile brings a root key back by a passphrase and by an age identity, and not otherwise.
 func TestRecoveryFile(t *testing.T) {
+	regiontest.Slow(t)
 	c := config.Region{StateDir: t.TempDir()}
 	r, err := opens(t, c)
 	must(t, err)

@@ -8,13 +8,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,7 +45,65 @@ type surface struct {
 
 func newSurface(t *testing.T) *surface {
 	t.Helper()
-	return newSurfaceOn(t, "")
+	first.once.Do(func() {
+		if first.dir, first.err = os.MkdirTemp("", "mwregion"); first.err != nil {
+			return
+		}
+		var r *Region
+		if r, first.err = New(context.Background(), options(first.dir, &kept{})); first.err == nil {
+			first.keys, first.err = users(r)
+			r.Close()
+		}
+	})
+	if first.err != nil {
+		t.Fatal(first.err)
+	}
+	s := &surface{t: t, dir: t.TempDir(), keys: maps.Clone(first.keys), log: &kept{}}
+	if out, err := exec.Command("cp", "-a", first.dir+"/.", s.dir).CombinedOutput(); err != nil { // with their modes
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.start(options(s.dir, s.log))
+	return s
+}
+
+// first is the state of a surface that was started once, from which others begin: to make the tables takes most of a test's time.
+var first struct {
+	once sync.Once
+	dir  string
+	keys map[string]identity.KeySecret
+	err  error
+}
+
+// options are those of a surface's region. All that is done to it is done, undone and done again: what each call leaves is as if it had run
+// once.
+func options(dir string, log *kept) Options {
+	return Options{Rehearse: true, Config: config.Region{StateDir: dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+}
+
+// users makes an administrator and a user, with keys.
+func users(r *Region) (map[string]identity.KeySecret, error) {
+	keys, ctx := map[string]identity.KeySecret{}, context.Background()
+	for _, name := range []string{"admin", "alice"} {
+		u, err := r.Identity.CreateUser(authz.AsSystem(ctx, "test"), identity.NewUser{Name: name, Password: secret.FromString("a long enough password"), Admin: name == "admin"})
+		if err != nil {
+			return nil, err
+		}
+		if keys[name], err = r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), identity.NewKey{Name: "test"}); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+func (s *surface) start(o Options) {
+	s.t.Helper()
+	r, err := New(context.Background(), o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(r.Close)
+	s.r, s.handler = r, r.Handler()
 }
 
 // newSurfaceOn is a surface on a database of the test's choice; "" for SQLite.
@@ -53,26 +115,13 @@ func newSurfaceOn(t *testing.T, database string) *surface {
 // newSurfaceWith is a surface with other options than usual.
 func newSurfaceWith(t *testing.T, change func(*Options)) *surface {
 	t.Helper()
-	s := &surface{t: t, dir: t.TempDir(), keys: map[string]identity.KeySecret{}, log: &kept{}}
-	ctx := context.Background()
-	// All that is done to a surface is done, undone and done again: what each call leaves is as if it had run once.
-	o := Options{Rehearse: true, Config: config.Region{StateDir: s.dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	s := &surface{t: t, dir: t.TempDir(), log: &kept{}}
+	o := options(s.dir, s.log)
 	change(&o)
-	r, err := New(ctx, o)
-	if err != nil {
+	s.start(o)
+	var err error
+	if s.keys, err = users(s.r); err != nil {
 		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	s.r, s.handler = r, r.Handler()
-	for _, name := range []string{"admin", "alice"} {
-		u, err := r.Identity.CreateUser(authz.AsSystem(ctx, "test"), identity.NewUser{Name: name, Password: secret.FromString("a long enough password"), Admin: name == "admin"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.keys[name], err = r.Identity.CreateKey(authz.With(ctx, authz.Principal{Kind: authz.User, Name: name, UserID: u.ID}), identity.NewKey{Name: "test"}); err != nil {
-			t.Fatal(err)
-		}
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,11 +19,12 @@ import (
 	"github.com/metalward/metalward/internal/region/store"
 )
 
-func TestMain(m *testing.M) { regiontest.Main(m) }
+func TestMain(m *testing.M) { regiontest.Main(m, func() { _ = os.RemoveAll(first.dir) }) }
 
 // TestTexts lists machines while none, all and some of their texts are kept: the answers are the same byte for byte,
 // reading keeps nothing, and Run keeps everything.
 func TestTexts(t *testing.T) {
+	regiontest.Slow(t)
 	regiontest.Engines(t, func(t *testing.T, dsn string) {
 		if !strings.HasPrefix(dsn, "postgres") {
 			dsn = "" // the file in the state folder

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/vault"
@@ -16,6 +17,7 @@ import (
 // TestVault gives a region that runs a Vault, moves its secrets there, and takes Vault away: the API, the health and the administrators
 // are told, writes are refused with what to do about it, and reads go on.
 func TestVault(t *testing.T) {
+	regiontest.Slow(t)
 	c := &clock{}
 	s := newSurfaceWith(t, func(o *Options) { o.Now = c.now })
 	s.now = c.now

@@ -47,9 +47,12 @@ var server struct {
 }
 
 // Main runs a package's tests and stops the private server, if one was started. Packages that use Postgres
-// call it from TestMain.
-func Main(m *testing.M) {
+// call it from TestMain. What is to be done at the end besides is done then.
+func Main(m *testing.M, end ...func()) {
 	code := m.Run()
+	for _, do := range end {
+		do()
+	}
 	if server.stop != nil {
 		server.stop()
 	}
