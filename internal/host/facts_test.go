@@ -120,9 +120,25 @@ func TestHostileFiles(t *testing.T) {
 
 // As an ordinary user: what may not be looked at is an error of permission, never "it is not there".
 func TestShutOut(t *testing.T) {
-	f, root := open(t, guard.Entry{Path: "/shut/secret", Mode: 0o600}, guard.Entry{Path: "/shut", Folder: true, Mode: 0o700},
-		guard.Entry{Path: "/blind/secret"}, guard.Entry{Path: "/blind", Folder: true, Mode: 0o711}, guard.Entry{Path: "/closed", Mode: 0o600})
+	tree := []guard.Entry{{Path: "/shut/secret", Mode: 0o600}, {Path: "/shut", Folder: true, Mode: 0o700, Hidden: true}, {Path: "/shut/in/secret"},
+		{Path: "/blind/secret"}, {Path: "/blind", Folder: true, Mode: 0o711}, {Path: "/closed", Mode: 0o600, Hidden: true}}
+	f, root := open(t, tree...)
+	m, err := hosttest.New(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
 	asNobody(t, root)
+	for _, p := range []string{"/shut", "/shut/secret", "/shut/none", "/shut/in", "/shut/in/secret", "/shut/*", "/shut/*/secret", "/*/in", "/closed", "/closed/x"} { // the fake says the same
+		for _, ask := range []func(*host.Facts) error{
+			func(f *host.Facts) error { _, err := f.File(p); return err },
+			func(f *host.Facts) error { _, err := f.Read(p); return err },
+			func(f *host.Facts) error { _, err := f.Glob(p); return err },
+		} {
+			if a, b := ask(f), ask(host.New(m)); kind(a) != kind(b) {
+				t.Errorf("%s: the disk says %v, the fake %v", p, a, b)
+			}
+		}
+	}
 	for _, p := range []string{"/shut/secret", "/shut/x"} {
 		if _, err := f.File(p); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("%s: got %v, want no permission", p, err)

@@ -202,11 +202,11 @@ func files() []*guard.Check {
 		{ID: "files-region-config", Role: guard.Region, Title: "Only root and MAAS read regiond.conf", Severity: guard.Critical,
 			Why: "It holds the database's password and, with Vault, role and secret id in clear: who reads it has all that MAAS knows, " +
 				"and who changes it chooses the database that MAAS believes. " + closed,
-			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, guide},
+			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, source},
 			Judge: inPlaces(regionConfig), Samples: samples(regionConfig)},
 		{ID: "files-rack-config", Role: guard.Rack, Title: "Only root changes rackd.conf", Severity: guard.High,
 			Why:      "It says which region the rack obeys: who changes it has the rack, and with it power and boot of the machines behind it.",
-			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, guide},
+			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27}, References: []guard.Reference{guideFiles, source},
 			Judge: inPlaces(rackConfig), Samples: samples(rackConfig)},
 		{ID: "files-shared-secret", Title: "Nobody else reads the secret that racks join with", Severity: guard.High,
 			Why:        "Who has it can join as a rack controller; a MAAS region hands the power parameters of BMCs to such a one. " + closed,
@@ -261,7 +261,7 @@ func files() []*guard.Check {
 		{ID: "files-backups", Role: guard.Region, Title: "Nobody else reads or changes backups", Severity: guard.Critical,
 			Why: "A dump or an archive of MAAS holds what the database and regiond.conf hold; Metalward's are encrypted, but who exchanges one chooses what is restored. " +
 				"What is looked at are files that are called so, in homes, below /var/backups and the like, and snapd's snapshots; a backup elsewhere is not seen. " + closed,
-			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27, guard.Metalward: anyOurs}, References: []guard.Reference{guideFiles, snapd, ours},
+			Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.MAASSnap: since27, guard.Metalward: anyOurs}, References: []guard.Reference{snapd, source, ours},
 			Judge: inPlaces(backups), Samples: samples(backups)},
 		{ID: "files-copies", Title: "Copies of secret files are as closed as the files", Severity: guard.Critical,
 			Why:      "Editors, package managers and people leave copies beside a file, often with the mode that their umask gives: they say what the original says. " + closed,
