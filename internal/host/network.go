@@ -93,32 +93,23 @@ func (f *Facts) look(live Live) (n guard.Network, err error) {
 
 // rules reads the rules of nftables, and of iptables as far as nft does not show them.
 func (f *Facts) rules(live Live) (*firewall.Ruleset, error) {
-	nft, err := f.program("nft")
-	if err != nil {
-		return nil, fmt.Errorf("the rules of nftables are not known: %w", err)
-	}
-	text, err := live.Run(nft, "-j", "list", "ruleset")
-	if err != nil {
-		return nil, fmt.Errorf("the rules of nftables are not known: %w", err)
-	}
-	people, _ := live.Run(nft, "-a", "list", "ruleset") // without it, rules have numbers only
-	all, partial, err := firewall.ParseNFT(text, people)
+	all, partial, err := f.nftables(live)
 	if err != nil {
 		return nil, err
 	}
 	for _, family := range []string{"ip", "ip6"} {
-		var tables []string
+		var shown []string
 		for _, t := range partial {
 			if strings.HasPrefix(t, family+" ") {
-				tables = append(tables, t)
+				shown = append(shown, t)
 			}
 		}
-		if len(tables) > 0 {
+		if len(shown) > 0 {
 			saved, err := f.saved(live, family, "nft")
 			if err != nil {
 				continue // what nft does not show in full cannot be told
 			}
-			for _, t := range tables {
+			for _, t := range shown {
 				all = firewall.Join(all, saved.Table(t))
 			}
 		}
@@ -129,6 +120,21 @@ func (f *Facts) rules(live Live) (*firewall.Ruleset, error) {
 		all = firewall.Join(all, legacy)
 	}
 	return all, nil
+}
+
+// nftables reads its rules, and names the tables that it does not show in full.
+func (f *Facts) nftables(live Live) (all *firewall.Ruleset, partial []string, err error) {
+	nft, err := f.program("nft")
+	if err != nil {
+		all, err = f.without(live)
+		return all, nil, err
+	}
+	text, err := live.Run(nft, "-j", "list", "ruleset")
+	if err != nil {
+		return nil, nil, fmt.Errorf("the rules of nftables are not known: %w", err)
+	}
+	people, _ := live.Run(nft, "-a", "list", "ruleset") // without it, rules have numbers only
+	return firewall.ParseNFT(text, people)
 }
 
 // legacy reads the rules of the older kind of iptables. It asks only where there are some: iptables-legacy-save would load modules.
@@ -150,9 +156,9 @@ func (f *Facts) legacy(live Live, family string) (*firewall.Ruleset, error) {
 
 // saved is what iptables-save of a kind prints: "nft" or "legacy". Its first line says which it is.
 func (f *Facts) saved(live Live, family, kind string) (*firewall.Ruleset, error) {
-	tables := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[family]
+	tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[family]
 	var errs []error
-	for _, name := range []string{tables + "-" + kind + "-save", tables + "-save"} {
+	for _, name := range []string{tool + "-" + kind + "-save", tool + "-save"} {
 		program, err := f.program(name)
 		if err != nil {
 			errs = append(errs, err)

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -266,6 +267,57 @@ func TestMixedRules(t *testing.T) {
 	if a := rs.Judge(p); a.Verdict != firewall.Dropped || !strings.HasPrefix(a.Why[0], "legacy ip filter INPUT, rule 1") {
 		t.Errorf("got %s for %q, want dropped by the older iptables", a.Verdict, a.Why)
 	}
+}
+
+// bare is this host without nft.
+type bare struct{ *disk }
+
+func (b bare) Lstat(path string) (Node, error) {
+	if filepath.Base(path) == "nft" {
+		return Node{}, &fs.PathError{Op: "look at", Path: path, Err: fs.ErrNotExist}
+	}
+	return b.disk.Lstat(path)
+}
+
+// TestWithoutNFT reads the rules where only iptables is installed; what nftables has besides makes them unknown, and is named.
+func TestWithoutNFT(t *testing.T) {
+	for _, name := range []string{"nft", "iptables-nft"} {
+		firewalltest.Tool(t, name)
+	}
+	w := firewalltest.New(t, []int{5240})
+	look := func() (rs *firewall.Ruleset, err error) {
+		w.In(w.Host, func() {
+			d, err1 := openDisk("/")
+			if err1 != nil {
+				t.Error(err1)
+				return
+			}
+			defer func() { _ = d.close() }()
+			n, err1 := New(bare{d}).Network()
+			if err1 != nil {
+				t.Error(err1)
+			}
+			rs, err = n.Rules, n.RulesErr
+		})
+		return rs, err
+	}
+	p := firewalltest.Packets([]int{5240})[0]
+	if rs, err := look(); err != nil || !rs.Empty() {
+		t.Errorf("no rules: got %v, want none", err)
+	}
+	w.Run(w.Host, "iptables-nft", "-A", "INPUT", "-p", "tcp", "-m", "multiport", "--dports", "5240", "-j", "DROP")
+	if rs, err := look(); err != nil || rs.Judge(p).Verdict != firewall.Dropped {
+		t.Errorf("rules of iptables: got %v, want them", err)
+	}
+	w.Run(w.Host, "nft", "add table inet own")
+	if rs, err := look(); !errors.Is(err, errNoNFT) || rs != nil || !strings.Contains(err.Error(), "inet own") {
+		t.Errorf("a table of nftables' own: got %v, want it named", err)
+	}
+}
+
+func FuzzTables(f *testing.F) {
+	f.Add([]byte("\x2c\x00\x00\x00\x00\x0a\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x08\x00\x01\x00own\x00\x08\x00\x02\x00\x00\x00\x00\x00\x08\x00\x03\x00\x00\x00\x00\x00"))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = parseTables(b) })
 }
 
 // TestUFW holds Debian's ufw against the kernel: its defaults, a rule, one for a network, one with a limit, one that denies.

@@ -34,9 +34,9 @@ func (w *Wire) Shell() func(line string) error {
 // UFW switches Debian's ufw on, with its defaults, and returns what runs command lines where its files are a copy of this host's.
 func (w *Wire) UFW() func(line string) error {
 	Tool(w.t, "ufw")
-	etc := away(w.t, "/etc/ufw")
+	etc, defaults := away(w.t, "/etc/ufw"), away(w.t, "/etc/default")
 	run := func(line string) error {
-		out, err := w.Try(w.Host, "", "unshare", "-m", "sh", "-c", "mount --bind '"+etc+"' /etc/ufw && "+line)
+		out, err := w.Try(w.Host, "", "unshare", "-m", "sh", "-c", "mount --bind '"+etc+"' /etc/ufw && mount --bind '"+defaults+"' /etc/default && "+line)
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", line, err, out)
 		}

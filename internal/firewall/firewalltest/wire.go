@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,9 @@ func Tool(t testing.TB, name string) string {
 	return ""
 }
 
+// wires counts them: tests may run side by side.
+var wires atomic.Int64
+
 // New makes both, or skips the test where that may not be done.
 func New(t *testing.T, ports []int) *Wire {
 	t.Helper()
@@ -54,7 +58,8 @@ func New(t *testing.T, ports []int) *Wire {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	w := &Wire{t, fmt.Sprintf("fwh%d", os.Getpid()), fmt.Sprintf("fwc%d", os.Getpid())}
+	n := wires.Add(1)
+	w := &Wire{t, fmt.Sprintf("fwh%d-%d", os.Getpid(), n), fmt.Sprintf("fwc%d-%d", os.Getpid(), n)}
 	for _, ns := range []string{w.Host, w.Client} {
 		if out, err := exec.Command(ip, "netns", "add", ns).CombinedOutput(); err != nil {
 			t.Skipf("network namespaces cannot be made here: %s", out)

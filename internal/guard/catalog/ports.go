@@ -294,7 +294,7 @@ func unlike(h guard.Host, p guard.Product) (list []guard.Observation) {
 		case four.verdict == firewall.CannotTell && six.verdict != firewall.Dropped, six.verdict == firewall.CannotTell && four.verdict == firewall.Dropped:
 			o.State = guard.Unchecked
 		case four.verdict == firewall.Dropped && six.verdict == firewall.Accepted:
-			r, known := rowOf(p, l)
+			r, known := v.row(l)
 			if !known {
 				r.from = controllers
 			}
@@ -380,7 +380,7 @@ func admitted(h guard.Host, p guard.Product) (list []guard.Observation) {
 		return blind
 	}
 	for _, l := range v.Listeners {
-		r, known := rowOf(p, l)
+		r, known := v.row(l)
 		ways := v.ways(l)
 		// DHCP servers take packets before the firewall sees them (packet sockets).
 		if !known || len(ways) == 0 || r.from == itself || r.from == monitors || r.low == 67 || r.low == 546 {

@@ -134,7 +134,7 @@ func (v *view) shut() (s steps) {
 		if len(v.ways(l)) == 0 {
 			continue
 		}
-		r, known := rowOf(v.product, l)
+		r, known := v.row(l)
 		h := hole{l.Protocol, fmt.Sprint(l.Address.Port())}
 		switch {
 		case known && r.from != itself && r.from != monitors && r.low != 67 && r.low != 546 && !slices.Contains(holes, h):

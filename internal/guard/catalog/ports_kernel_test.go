@@ -62,21 +62,22 @@ var (
 // TestNarrow breaks a host, looks, applies the fix, and takes it back, with each keeper of rules: what was open is open to private networks
 // alone, SSH is as it was, and afterwards all is as before.
 func TestNarrow(t *testing.T) {
-	for name, start := range map[string]func(*firewalltest.Wire) (run func(string) error, open string){
-		"nftables": func(w *firewalltest.Wire) (func(string) error, string) {
+	for name, start := range map[string]func(*testing.T, *firewalltest.Wire) (run func(string) error, open string){
+		"nftables": func(t *testing.T, w *firewalltest.Wire) (func(string) error, string) {
 			firewalltest.Tool(t, "nft")
 			return w.Shell(), "nft 'add table inet f; add chain inet f input { type filter hook input priority 0; policy drop; }; add rule inet f input ct state established accept; add rule inet f input tcp dport { 22, 5432 } accept'"
 		},
-		"ufw": func(w *firewalltest.Wire) (func(string) error, string) {
+		"ufw": func(_ *testing.T, w *firewalltest.Wire) (func(string) error, string) {
 			return w.UFW(), "ufw allow 22/tcp && ufw allow 5432/tcp"
 		},
-		"firewalld": func(w *firewalltest.Wire) (func(string) error, string) {
+		"firewalld": func(_ *testing.T, w *firewalltest.Wire) (func(string) error, string) {
 			return w.Firewalld(), "firewall-cmd --zone=public --change-interface=" + firewalltest.Device + " && firewall-cmd --zone=public --add-port=5432/tcp"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := firewalltest.New(t, []int{22, 5432})
-			run, open := start(w)
+			run, open := start(t, w)
 			if err := run(open); err != nil {
 				t.Fatal(err)
 			}
@@ -112,13 +113,13 @@ func TestNarrow(t *testing.T) {
 func TestShut(t *testing.T) {
 	for name, c := range map[string]struct {
 		id    string
-		start func(*firewalltest.Wire) func(string) error
+		start func(*testing.T, *firewalltest.Wire) func(string) error
 	}{
-		"no firewall": {"ports-firewall", func(w *firewalltest.Wire) func(string) error {
+		"no firewall": {"ports-firewall", func(t *testing.T, w *firewalltest.Wire) func(string) error {
 			firewalltest.Tool(t, "nft")
 			return w.Shell()
 		}},
-		"ufw lets all in": {"ports-policy", func(w *firewalltest.Wire) func(string) error {
+		"ufw lets all in": {"ports-policy", func(t *testing.T, w *firewalltest.Wire) func(string) error {
 			run := w.UFW()
 			if err := run("ufw default allow incoming"); err != nil {
 				t.Fatal(err)
@@ -127,8 +128,9 @@ func TestShut(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := firewalltest.New(t, []int{22, 69, 5240, 5250, 8081})
-			run := c.start(w)
+			run := c.start(t, w)
 			f := checked(t, w, c.id, "")
 			if f.State != guard.Fail || !reaches(w, far4, 8081) {
 				t.Fatalf("got %s, want a host that is open: %q", f.State, f.Evidence)
@@ -154,6 +156,34 @@ func TestShut(t *testing.T) {
 	}
 }
 
+// TestAdmit lets in what the guide's list forgets: ufw as the guide has it refuses TFTP and DNS to everybody, until the fix.
+func TestAdmit(t *testing.T) {
+	for name, start := range map[string]func(*firewalltest.Wire) func(string) error{
+		"ufw":       (*firewalltest.Wire).UFW,
+		"firewalld": (*firewalltest.Wire).Firewalld,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := firewalltest.New(t, []int{53})
+			run := start(w)
+			f := checked(t, w, "ports-needed", "tcp [::]:53")
+			if f.State != guard.Fail || reaches(w, near4, 53) {
+				t.Fatalf("got %s, want DNS refused: %q", f.State, f.Evidence)
+			}
+			apply(t, run, f.Observation.Fix)
+			if again := checked(t, w, "ports-needed", "tcp [::]:53"); again.State != guard.Pass || !reaches(w, near4, 53) || !reaches(w, near6, 53) || reaches(w, far4, 53) {
+				t.Errorf("fixed: got %s: %q", again.State, again.Evidence)
+			}
+			undo := slices.Clone(f.Observation.Undo)
+			slices.Reverse(undo)
+			apply(t, run, undo)
+			if again := checked(t, w, "ports-needed", "tcp [::]:53"); again.State != guard.Fail || reaches(w, near4, 53) {
+				t.Errorf("taken back: got %s: %q", again.State, again.Evidence)
+			}
+		})
+	}
+}
+
 // TestLoggingFix logs what is refused, and changes nothing else.
 func TestLoggingFix(t *testing.T) {
 	firewalltest.Tool(t, "nft")
@@ -163,6 +193,7 @@ func TestLoggingFix(t *testing.T) {
 		"iptables' both": "for i in iptables ip6tables; do $i -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT; $i -A INPUT -p tcp --dport 22 -j ACCEPT; $i -P INPUT DROP; done",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if strings.HasPrefix(rules, "for i") {
 				firewalltest.Tool(t, "iptables")
 			}

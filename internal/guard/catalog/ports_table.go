@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/metalward/metalward/internal/guard"
@@ -29,6 +31,7 @@ type row struct {
 	from     who
 	severity guard.Severity // where strangers reach it
 	products []guard.Product
+	role     guard.Role // whose it is
 }
 
 var (
@@ -42,50 +45,78 @@ var (
 // DHCP by RFC 2131 and 8415, ISC dhcpd's failover by its manual. The guide's list of ports to open has none of 53, 67 to 69, 123, 3128, 8000,
 // 5443, 5271 to 5274 and 5281 to 5284, nor SSH.
 var portTable = []row{
-	{"tcp", 22, 0, "SSH", everybody, 0, allThree},
-	{"tcp", 80, 0, "the pages' front (HTTP)", everybody, 0, allThree},
-	{"tcp", 443, 0, "the pages' front (HTTPS)", everybody, 0, allThree},
-	{"tcp", 5240, 0, "pages, API and metadata (HTTP)", everybody, 0, bothMAAS},
-	{"tcp", 5443, 0, "pages and API (HTTPS)", everybody, 0, allThree},
-	{"tcp", 5240, 0, "a plain-text port that says where HTTPS is", everybody, 0, oursOnly},
-	{"udp", 67, 68, "DHCP", machines, 0, allThree},
-	{"udp", 546, 547, "DHCP for IPv6", machines, 0, allThree},
-	{"", 53, 0, "DNS", machines, guard.Medium, bothMAAS},
-	{"udp", 69, 0, "TFTP", machines, guard.Medium, allThree},
-	{"udp", 123, 0, "NTP", machines, guard.Low, bothMAAS},
-	{"", 514, 0, "syslog of machines", machines, guard.Medium, bothMAAS},
-	{"", 5247, 0, "syslog of machines", machines, guard.Medium, bothMAAS},
-	{"tcp", 3128, 0, "the caching proxy", machines, guard.Medium, bothMAAS},
-	{"tcp", 8000, 0, "the caching proxy", machines, guard.Medium, bothMAAS},
-	{"tcp", 5248, 0, "boot files and images (HTTP)", machines, guard.Medium, bothMAAS},
-	{"tcp", 5249, 0, "boot files, logs and metrics of a rack", machines, guard.Medium, bothMAAS},
-	{"tcp", 5248, 0, "first-stage boot files (HTTP)", machines, guard.Low, oursOnly},
-	{"tcp", 5246, 0, "metadata for machines (HTTPS)", machines, guard.Low, oursOnly},
-	{"tcp", 5250, 5270, "calls between region and racks, in plain text in every version", controllers, guard.High, bothMAAS},
-	{"tcp", 5250, 0, "racks, by mutual TLS", controllers, guard.Low, oursOnly},
-	{"tcp", 5241, 5246, "internal API of controllers", controllers, guard.Medium, bothMAAS},
-	{"tcp", 5271, 5274, "Temporal: workflows, by mutual TLS", controllers, guard.Medium, bothMAAS},
-	{"tcp", 5281, 5284, "Temporal's membership, without any protection", controllers, guard.High, bothMAAS},
-	{"tcp", 647, 0, "failover of DHCP servers, without any protection", controllers, guard.Medium, bothMAAS},
-	{"tcp", 847, 0, "failover of DHCP servers, without any protection", controllers, guard.Medium, bothMAAS},
-	{"tcp", 5239, 0, "metrics of a region, for anybody who asks", monitors, guard.Low, bothMAAS},
-	{"tcp", 954, 0, "control of the name server (rndc)", itself, guard.Medium, bothMAAS},
-	{"tcp", 7911, 0, "control of the DHCP server (OMAPI), by a key with HMAC-MD5", itself, guard.Medium, bothMAAS},
-	{"tcp", 9000, 0, "metrics of Temporal, for anybody who asks", itself, guard.Low, bothMAAS},
-	{"tcp", 5432, 0, "PostgreSQL", controllers, guard.High, allThree},
-	{"udp", 5240, 0, "beacons of racks", controllers, guard.Low, bothMAAS},
+	{"tcp", 22, 0, "SSH", everybody, 0, allThree, guard.AnyRole},
+	{"tcp", 80, 0, "the pages' front (HTTP)", everybody, 0, allThree, guard.AnyRole},
+	{"tcp", 443, 0, "the pages' front (HTTPS)", everybody, 0, allThree, guard.AnyRole},
+	{"tcp", 5240, 0, "pages, API and metadata (HTTP)", everybody, 0, bothMAAS, guard.Region},
+	{"tcp", 5443, 0, "pages and API (HTTPS)", everybody, 0, allThree, guard.Region},
+	{"tcp", 5240, 0, "a plain-text port that says where HTTPS is", everybody, 0, oursOnly, guard.Region},
+	{"udp", 67, 68, "DHCP, also of this host as a client", machines, 0, allThree, guard.AnyRole},
+	{"udp", 546, 547, "DHCP for IPv6, also of this host as a client", machines, 0, allThree, guard.AnyRole},
+	{"", 53, 0, "DNS", machines, guard.Medium, bothMAAS, guard.AnyRole},
+	{"udp", 69, 0, "TFTP", machines, guard.Medium, allThree, guard.Rack},
+	{"udp", 123, 0, "NTP", machines, guard.Low, bothMAAS, guard.AnyRole},
+	{"", 514, 0, "syslog of machines", machines, guard.Medium, bothMAAS, guard.AnyRole},
+	{"", 5247, 0, "syslog of machines", machines, guard.Medium, bothMAAS, guard.AnyRole},
+	{"tcp", 3128, 0, "the caching proxy", machines, guard.Medium, bothMAAS, guard.AnyRole},
+	{"tcp", 8000, 0, "the caching proxy", machines, guard.Medium, bothMAAS, guard.AnyRole},
+	{"tcp", 5248, 0, "boot files and images (HTTP)", machines, guard.Medium, bothMAAS, guard.Rack},
+	{"tcp", 5249, 0, "boot files, logs and metrics of a rack", machines, guard.Medium, bothMAAS, guard.Rack},
+	{"tcp", 5248, 0, "first-stage boot files (HTTP)", machines, guard.Low, oursOnly, guard.Rack},
+	{"tcp", 5246, 0, "metadata for machines (HTTPS)", machines, guard.Low, oursOnly, guard.Rack},
+	{"tcp", 5250, 5270, "calls between region and racks, in plain text in every version", controllers, guard.High, bothMAAS, guard.Region},
+	{"tcp", 5250, 0, "racks, by mutual TLS", controllers, guard.Low, oursOnly, guard.Region},
+	{"tcp", 5241, 5246, "internal API of controllers", controllers, guard.Medium, bothMAAS, guard.AnyRole},
+	{"tcp", 5271, 5274, "Temporal: workflows, by mutual TLS", controllers, guard.Medium, bothMAAS, guard.Region},
+	{"tcp", 5281, 5284, "Temporal's membership, without any protection", controllers, guard.High, bothMAAS, guard.Region},
+	{"tcp", 647, 0, "failover of DHCP servers, without any protection", controllers, guard.Medium, bothMAAS, guard.Rack},
+	{"tcp", 847, 0, "failover of DHCP servers, without any protection", controllers, guard.Medium, bothMAAS, guard.Rack},
+	{"tcp", 5239, 0, "metrics of a region, for anybody who asks", monitors, guard.Low, bothMAAS, guard.Region},
+	{"tcp", 954, 0, "control of the name server (rndc)", itself, guard.Medium, bothMAAS, guard.AnyRole},
+	{"tcp", 7911, 0, "control of the DHCP server (OMAPI), by a key with HMAC-MD5", itself, guard.Medium, bothMAAS, guard.Rack},
+	{"tcp", 9000, 0, "metrics of Temporal, for anybody who asks", itself, guard.Low, bothMAAS, guard.Region},
+	{"tcp", 5432, 0, "PostgreSQL", controllers, guard.High, allThree, guard.AnyRole},
+	{"udp", 5240, 0, "beacons of racks", controllers, guard.Low, bothMAAS, guard.AnyRole},
 }
 
 // databasePort is PostgreSQL's. Source: IANA; the reference of MAAS's database_port.
 const databasePort = 5432
 
-// rowOf is what the table says of a listener. A PostgreSQL server is one wherever it listens.
-func rowOf(p guard.Product, l guard.Listener) (row, bool) {
+// roleOf is what a controller does on a host by its files; AnyRole where it is both, or where that is not told. Sources: MAAS's packages, each
+// of which brings one of the files; its snap, whose init writes them; internal/region and internal/rack.
+func roleOf(h guard.Host, p guard.Product) guard.Role {
+	files := map[guard.Product][2][]string{
+		guard.MAASDeb:   {{"/etc/maas/regiond.conf"}, {"/etc/maas/rackd.conf"}},
+		guard.MAASSnap:  {{snapData + "regiond.conf"}, {snapData + "rackd.conf"}},
+		guard.Metalward: {{ourState + "region-id"}, {ourState + "rack-identity.json", ourState + "rack/rack-identity.json"}},
+	}[p]
+	there := [2]bool{}
+	for i, list := range files {
+		for _, file := range list {
+			_, err := h.File(file)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return guard.AnyRole
+			}
+			there[i] = there[i] || err == nil
+		}
+	}
+	switch there {
+	case [2]bool{true, false}:
+		return guard.Region
+	case [2]bool{false, true}:
+		return guard.Rack
+	}
+	return guard.AnyRole
+}
+
+// rowOf is what the table says of a listener on a host of some role. A PostgreSQL server is one wherever it listens.
+func rowOf(p guard.Product, role guard.Role, l guard.Listener) (row, bool) {
 	if isDatabase(l) {
 		return row{protocol: "tcp", low: l.Address.Port(), what: "PostgreSQL", from: controllers, severity: guard.High}, true
 	}
 	for _, r := range portTable {
-		if port := l.Address.Port(); (r.protocol == "" || r.protocol == l.Protocol) && port >= r.low && port <= max(r.low, r.high) && has(r.products, p) {
+		if port := l.Address.Port(); (r.protocol == "" || r.protocol == l.Protocol) && port >= r.low && port <= max(r.low, r.high) && has(r.products, p) &&
+			(role == guard.AnyRole || r.role == guard.AnyRole || r.role == role) {
 			return r, true
 		}
 	}

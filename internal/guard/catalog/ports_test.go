@@ -26,7 +26,7 @@ func TestPortTable(t *testing.T) {
 			t.Fatal(err)
 		}
 		l = on(nil, fmt.Sprintf("%s 0.0.0.0:%d x", l.Protocol, port)).Listeners[0]
-		if _, ok := rowOf(guard.MAASDeb, l); !ok {
+		if _, ok := rowOf(guard.MAASDeb, guard.AnyRole, l); !ok {
 			t.Errorf("%s is not in the table", s)
 		}
 	}
@@ -52,6 +52,22 @@ func TestEvidence(t *testing.T) {
 	// A process that calls itself something else is shown harmlessly.
 	n.Listeners[0].Process = "a\x1b[2Jb"
 	proper(t, find(t, "ports-database", n)[0])
+}
+
+// What is the region's is none of a rack's, as its files have it.
+func TestRoles(t *testing.T) {
+	region, rack := guard.Entry{Path: "/etc/maas/regiond.conf"}, guard.Entry{Path: "/etc/maas/rackd.conf"}
+	for _, c := range []struct {
+		tree []guard.Entry
+		want guard.State // of what listens at 5240, as something that the table does not name
+	}{{nil, guard.NotApplicable}, {[]guard.Entry{region}, guard.NotApplicable}, {[]guard.Entry{rack}, guard.Fail}, {[]guard.Entry{region, rack}, guard.NotApplicable}} {
+		s := guard.Sample{Tree: c.tree, Network: on(walls(allowAll, allowAll), "tcp 0.0.0.0:5240 x")}
+		for _, k := range ports() {
+			if got := worst(k.Run(sampleHost(t, s), guard.MAASDeb)); k.ID == "ports-unknown" && got != c.want {
+				t.Errorf("%v: got %s, want %s", c.tree, got, c.want)
+			}
+		}
+	}
 }
 
 func find(t *testing.T, id string, n guard.Network) []guard.Finding {
@@ -118,5 +134,6 @@ type networkHost struct {
 }
 
 func (h networkHost) Network() (guard.Network, error) { return h.n, nil }
+func (networkHost) File(string) (guard.File, error)   { return guard.File{}, errHidden }
 func (networkHost) Read(string) ([]byte, error)       { return nil, errHidden }
 func (networkHost) Connect(string) error              { return guard.ErrNotAsked }

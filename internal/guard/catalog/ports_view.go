@@ -15,6 +15,7 @@ import (
 type view struct {
 	guard.Network
 	product   guard.Product
+	role      guard.Role
 	strangers map[bool]netip.Addr // by whether it is of IPv6; the zero Addr where none could be found
 }
 
@@ -24,7 +25,7 @@ func look(h guard.Host, p guard.Product) (*view, []guard.Observation) {
 	if err != nil {
 		return nil, []guard.Observation{guard.Blind("network", err)}
 	}
-	v := &view{Network: n, product: p, strangers: map[bool]netip.Addr{}}
+	v := &view{Network: n, product: p, role: roleOf(h, p), strangers: map[bool]netip.Addr{}}
 	if n.Rules != nil {
 		v.strangers[false], _ = n.Rules.Stranger(false)
 		v.strangers[true], _ = n.Rules.Stranger(true)
@@ -39,6 +40,8 @@ func (v *view) errNoRules() error {
 	}
 	return errors.New("the rules of the firewall are not known")
 }
+
+func (v *view) row(l guard.Listener) (row, bool) { return rowOf(v.product, v.role, l) }
 
 // name is a listener as an operator knows it. Its process's number is left out: it is another after each start.
 func name(l guard.Listener) string {
@@ -136,7 +139,7 @@ func reasons(a firewall.Answer) string { return guard.Show(strings.Join(a.Why, "
 // each judges those listeners that are wanted by what strangers come to there. wrong makes what is found of an open one.
 func (v *view) each(want func(guard.Listener, row, bool) bool, wrong func(guard.Listener, row, seen) guard.Observation) (list []guard.Observation) {
 	for _, l := range v.Listeners {
-		r, known := rowOf(v.product, l)
+		r, known := v.row(l)
 		if !want(l, r, known) {
 			continue
 		}
