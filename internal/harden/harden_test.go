@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/host"
@@ -372,6 +373,70 @@ func TestPlanRepeats(t *testing.T) {
 	for i, s := range r.Plan() {
 		if d := cmp.Diff(want[i], [2][]string{s.Fix, s.Undo}); d != "" {
 			t.Errorf("step %d (- wanted, + got):\n%s", s.Number, d)
+		}
+	}
+}
+
+// A tree that means harm on the real disk: the check ends, prints nothing that a terminal obeys, and calls nothing good that it did not see.
+func TestHostileTree(t *testing.T) {
+	root := t.TempDir()
+	tree := []guard.Entry{
+		{Path: "/etc/passwd", Content: strings.Repeat("x:x:1:1::/home/../../../../..:/bin/sh\n", 40_000)}, // more than is read
+		{Path: "/etc/maas/regiond.conf", Link: "regiond.conf"},
+		{Path: "/etc/maas/rackd.conf", Link: "/dev/zero"}, {Path: "/dev", Link: "/proc/self/fd"}, {Path: "/proc", Link: strings.Repeat("../", 60)},
+		{Path: "/var/lib/maas/certificates", Link: "/loop/loop/loop"}, {Path: "/loop/loop", Link: "."},
+		{Path: "/var/lib/maas/maas_id", Folder: true},
+		{Path: "/var/lib/maas/http/certs/\x1b[2J\xff\n-key.pem", Mode: 0o666},
+		{Path: "/var/lib/dpkg/status", Content: strings.Repeat("\x00\n\n", 1<<14) + "Package: maas-region-api\nStatus: install ok installed\nVersion: \x1b[1m\n\n"},
+		{Path: "/var/snap/maas", Link: "/"}, {Path: "/snap/maas/current/meta/snap.yaml", Content: "version: \x1b]0;x\a\n"},
+	}
+	if err := hosttest.Write(root, tree, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, pipe := range []string{"var/lib/maas/secret", "var/lib/maas/dhcpd.conf", "etc/group", "etc/maas/agent.yaml"} {
+		at := filepath.Join(root, pipe)
+		if err := os.Remove(at); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if err := unix.Mkfifo(at, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Run(Options{Root: root, FailOn: guard.Low, Now: now, Only: []string{"files"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range Formats() {
+		var b bytes.Buffer
+		if err := Write(&b, r, format, false); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(b.String(), "\n") {
+			if guard.Show(line) != line {
+				t.Errorf("%s: a terminal would obey %q", format, line)
+			}
+		}
+	}
+	for _, want := range []struct {
+		check, subject string
+		state          guard.State
+	}{
+		{"files-region-config", "/etc/maas/regiond.conf", guard.Unchecked}, // a loop
+		{"files-shared-secret", "/var/lib/maas/secret", guard.Unchecked},   // a pipe
+		{"files-identity", "/var/lib/maas/maas_id", guard.Unchecked},       // a folder
+		{"files-agent-config", "/etc/maas/agent.yaml", guard.Unchecked},
+		{"files-certificate-keys", `/var/lib/maas/http/certs/\x1b[2J\xff\x0a-key.pem`, guard.Fail},
+		{"files-cli-profiles", "~/.maascli.db", guard.Unchecked}, // whose homes there are is not known
+	} {
+		if !slices.ContainsFunc(r.Findings, func(f Finding) bool {
+			return f.Check == want.check && f.Subject == want.subject && f.State == want.state
+		}) {
+			t.Errorf("got no %q of %s, %s", want.state, want.check, want.subject)
+		}
+	}
+	for _, f := range r.Findings {
+		if f.Check == "files-rack-config" && f.State == guard.Pass {
+			t.Errorf("what is outside of the tree was judged: %+v", f)
 		}
 	}
 }

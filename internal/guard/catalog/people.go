@@ -14,11 +14,12 @@ type people struct {
 	groups map[uint32]string
 	in     map[uint32][]guard.User // who is in a group, by the group's line or as his own
 	err    error
+	host   guard.Host
 }
 
 func peopleOf(h guard.Host) people {
 	a, err := h.Accounts()
-	p := people{map[uint32]string{}, map[uint32]string{}, map[uint32][]guard.User{}, err}
+	p := people{map[uint32]string{}, map[uint32]string{}, map[uint32][]guard.User{}, err, h}
 	byName := map[string]guard.User{}
 	for _, u := range a.Users {
 		if _, ok := p.names[u.UID]; !ok {
@@ -81,4 +82,53 @@ func (p people) members(gid uint32) string {
 	default:
 		return "in it: " + strings.Join(list, ", ")
 	}
+}
+
+// passing names those who may pass through a folder that not everybody may, but for root and who is allowed to.
+func (p people) passing(d guard.File, allowed func(string) bool) (names []string) {
+	add := func(name string) {
+		if !allowed(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	group := func(gid uint32) {
+		if p.err != nil {
+			add("the group " + p.group(gid))
+		}
+		for _, u := range p.in[gid] {
+			if u.UID != 0 {
+				add(u.Name)
+			}
+		}
+	}
+	if d.UID != 0 {
+		if name := p.names[d.UID]; name != "" {
+			add(name)
+		} else {
+			add(p.user(d.UID))
+		}
+	}
+	f, err := p.host.File(d.Path) // for its access list
+	if err == nil {
+		err = f.ACLErr
+	}
+	if err != nil {
+		add("somebody whom its access list names, which could not be read")
+		f = d
+	}
+	if f.Group&1 != 0 {
+		group(f.GID)
+	}
+	for _, e := range f.ACL {
+		switch {
+		case e.Perm&1 == 0:
+		case e.Group:
+			group(e.ID)
+		case e.ID != 0 && p.names[e.ID] != "":
+			add(p.names[e.ID])
+		case e.ID != 0:
+			add(p.user(e.ID))
+		}
+	}
+	return names
 }

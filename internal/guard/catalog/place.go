@@ -285,10 +285,24 @@ func (l located) grants(r *report, f guard.File, who people) {
 	// Everybody else, unless a folder keeps them out.
 	if severity := l.severity(f.Mode & 7); severity != 0 {
 		fix, undo := chmod(f, f.Mode&l.mode)
-		if shut := slices.IndexFunc(f.Folders, func(d guard.File) bool { return d.Mode&0o001 == 0 }); shut >= 0 {
-			r.fail(guard.Low, fix, undo, "Everybody might %s it, did the folder %s (mode %04o) not keep others out.", l.verb(f.Mode&7), guard.Show(f.Folders[shut].Path), f.Folders[shut].Mode)
-		} else {
+		var through []string // who passes the narrowest folder above
+		narrowest := guard.File{}
+		for _, d := range f.Folders {
+			if d.Mode&0o001 != 0 {
+				continue
+			}
+			if names := who.passing(d, allowed); narrowest.Path == "" || len(names) < len(through) {
+				narrowest, through = d, names
+			}
+		}
+		at := fmt.Sprintf("the folder %s (mode %04o)", guard.Show(narrowest.Path), narrowest.Mode)
+		switch {
+		case narrowest.Path == "":
 			r.fail(severity, fix, undo, "Everybody with an account on the host may %s it.", l.verb(f.Mode&7))
+		case len(through) == 0:
+			r.fail(guard.Low, fix, undo, "Everybody might %s it, did %s not keep others out.", l.verb(f.Mode&7), at)
+		default:
+			r.fail(severity, fix, undo, "Whom %s lets through may %s it: %s.", at, l.verb(f.Mode&7), few(through))
 		}
 	}
 }
