@@ -27,6 +27,9 @@ func writeCSV(w io.Writer, r *Report) error {
 	for _, n := range r.Notes {
 		row("", "note", "", "", "", "", n, "", "", "", "", "", "", "")
 	}
+	for _, n := range r.Remarks {
+		row("", "remark", "", "", "", "", n, "", "", "", "", "", "", "")
+	}
 	out.Flush()
 	return out.Error()
 }

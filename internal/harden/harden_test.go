@@ -202,7 +202,7 @@ func TestGolden(t *testing.T) {
 		t.Errorf("JUnit: %v", err)
 	}
 	rows, err := csv.NewReader(strings.NewReader(out["report.csv"])).ReadAll()
-	if err != nil || len(rows) != len(r.Findings)+1 {
+	if err != nil || len(rows) != 1+len(r.Findings)+len(r.Notes)+len(r.Remarks) {
 		t.Fatalf("CSV: got %d rows, %v", len(rows), err)
 	}
 	for _, row := range rows {

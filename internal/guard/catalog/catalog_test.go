@@ -144,6 +144,8 @@ func TestWords(t *testing.T) {
 			{Path: "/etc/maas/regiond.conf", Mode: 0o644, Owner: "root:maas"}}, guard.Fail, guard.Critical, "lets through may read it: bob.", nil},
 		{"a folder within a narrower one", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas", Folder: true, Mode: 0o750, Owner: "root:staff"}, {Path: "/etc", Folder: true, Mode: 0o700},
 			{Path: "/etc/maas/regiond.conf", Mode: 0o644, Owner: "root:maas"}}, guard.Fail, guard.Low, "did the folder /etc (mode 0700) not keep others out", nil},
+		{"the access list lets bob read", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas", ACL: "user:bob:r--"}}, guard.Fail, guard.Critical,
+			"The user bob (1000) may read it by the access list.", []string{"setfacl -n -x u:1000 /etc/maas/regiond.conf"}},
 		{"the access list gives bob nothing", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640, Owner: "root:maas", ACL: "user:bob:---"}}, guard.Pass, 0, "", nil},
 		{"the access list keeps a group out that the mode seems to let in", "files-region-config", guard.MAASDeb, []guard.Entry{{Path: "/etc/maas/regiond.conf", Mode: 0o640,
 			Owner: "root:staff", ACL: "user:maas:r-- group::---"}}, guard.Pass, 0, "", nil},

@@ -271,7 +271,8 @@ func (l located) grants(r *report, f guard.File, who people) {
 		if e.Group {
 			entry = fmt.Sprintf("g:%d", e.ID)
 		}
-		fix, undo := []string{"setfacl -x " + entry + " " + at}, []string{"setfacl -m " + entry + ":" + rwx(e.Perm) + " " + at}
+		// Without -n the mask is computed anew, which may give the file's own group what the mask held back: setfacl(1).
+		fix, undo := []string{"setfacl -n -x " + entry + " " + at}, []string{"setfacl -n -m " + entry + ":" + rwx(e.Perm) + " " + at}
 		switch {
 		case e.Group:
 			byGroup(e.ID, e.Perm, " by the access list", fix, undo)
