@@ -18,6 +18,10 @@ type Host interface {
 	Sysctl(key string) (Sysctl, error)
 	Apt() (map[string]AptSetting, error)
 	Rotations() ([]Rotation, error)
+	// MAASConfig is what a regiond.conf says.
+	MAASConfig(path string) (MAASConfig, error)
+	// Leaks finds secrets in a file of commands, or of a process's command or environment.
+	Leaks(path string) ([]Leak, error)
 	// File describes what is at a path, behind symbolic links.
 	File(path string) (File, error)
 	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of

@@ -23,7 +23,7 @@ var checks = sync.OnceValue(func() []*guard.Check {
 		postgres(),
 		accounts(),
 		confinement(),
-		logging(),
+		logging(), secretsGroup(),
 	)
 })
 

@@ -230,7 +230,7 @@ func confinement() []*guard.Check {
 			Why:        "Without it whoever may write to /tmp makes a service write to a file of his choice.",
 			References: []guard.Reference{fsSysctl}, Risk: "None that is known: distributions have had it on for years.",
 			Judge: sysctls([]kernel{{"fs.protected_symlinks", []string{"1"}, "1"}, {"fs.protected_hardlinks", []string{"1"}, "1"}, {"fs.suid_dumpable", []string{"0", "2"}, "0"}}, guard.Medium,
-				"see the kernel's documentation."),
+				"a link in a shared folder, or the core of a program, can give away or overwrite what is another's."),
 			Samples: onEach(none, sysctlHost("off", guard.Fail, "fs.protected_symlinks=0"), sysctlHost("on", guard.Pass, "fs.protected_symlinks=1", "fs.protected_hardlinks=1", "fs.suid_dumpable=2"))},
 		{ID: "confinement-ptrace", Title: "Processes do not read each other's memory", Severity: guard.Low,
 			Why:        "With it a program that was taken over reads the keys out of the others of the same account.",
