@@ -55,6 +55,16 @@ func named(id uint32, names map[uint32]string) string {
 func (p people) user(id uint32) string  { return named(id, p.names) }
 func (p people) group(id uint32) string { return named(id, p.groups) }
 
+// has reports whether the host knows a user.
+func (p people) has(user string) bool {
+	for _, name := range p.names {
+		if name == user {
+			return true
+		}
+	}
+	return false
+}
+
 // first is the first of groups that the host has, else root's.
 func (p people) first(groups []string) string {
 	for _, g := range groups {

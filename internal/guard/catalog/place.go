@@ -199,18 +199,26 @@ func (l located) keepIn(r *report, f guard.File, who people) {
 	if l.copies || !slices.Contains(l.owners, "maas") && !slices.Contains(l.groups, "maas") {
 		return
 	}
-	if f.Mode&others == 0 || narrow&others != 0 || slices.Contains(l.owners, who.names[f.UID]) || narrow&group != 0 && slices.Contains(l.groups, who.groups[f.GID]) {
+	by := ""
+	switch ours := slices.Contains(l.groups, who.groups[f.GID]); {
+	case slices.Contains(l.owners, who.names[f.UID]), narrow&others != 0, narrow&group != 0 && ours:
+	case f.Mode&others != 0:
+		by = "as everybody does"
+	case f.Mode&group != 0 && ours:
+		by = "by its group"
+	}
+	if by == "" {
 		return
 	}
 	at := guard.Quote(f.Real)
 	if to := who.first(l.groups); l.mode&group != 0 && to != "root" {
 		r.fail(guard.Low, []string{"chgrp " + to + " " + at, fmt.Sprintf("chmod %04o %s", narrow|group, at)}, []string{fmt.Sprintf("chgrp %d %s", f.GID, at), fmt.Sprintf("chmod %04o %s", f.Mode, at)},
-			"The service reads it as everybody does; its group is to be %s.", to)
+			"The service reads it %s; its group is to be %s.", by, to)
 		return
 	}
 	for uid, name := range who.names {
 		if len(l.owners) > 0 && name == l.owners[0] && uid != f.UID { // a host without the account has the service run as another
-			r.fail(guard.Low, []string{fmt.Sprintf("chown %d %s", uid, at)}, []string{fmt.Sprintf("chown %d %s", f.UID, at)}, "The service reads it as everybody does; its owner is to be %s.", guard.Show(name))
+			r.fail(guard.Low, []string{fmt.Sprintf("chown %d %s", uid, at)}, []string{fmt.Sprintf("chown %d %s", f.UID, at)}, "The service reads it %s; its owner is to be %s.", by, guard.Show(name))
 		}
 	}
 }
@@ -231,7 +239,13 @@ func (l located) grants(r *report, f guard.File, who people) {
 		if slices.Contains(l.groups, who.names[f.UID]) {
 			severity = guard.Low // the service itself, which may read it anyway
 		}
-		r.fail(severity, []string{"chown root " + at}, []string{fmt.Sprintf("chown %d %s", f.UID, at)},
+		owner := "root"
+		for _, name := range l.owners { // the service may have to write it, and cannot if it is root's
+			if !l.copies && owner == "root" && who.has(name) {
+				owner = guard.Quote(name)
+			}
+		}
+		r.fail(severity, []string{"chown " + owner + " " + at}, []string{fmt.Sprintf("chown %d %s", f.UID, at)},
 			"Its owner is %s, who may so change it, and is to be %s.", who.user(f.UID), oneOf("root", l.owners))
 	}
 	// The group, and who is in it.
