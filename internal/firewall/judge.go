@@ -270,7 +270,10 @@ func (w *walk) meets(c *Chain, p Packet) truth {
 	if c.Hook != "ingress" {
 		return yes
 	}
-	if slices.Contains(c.Devices, p.Device) {
+	switch {
+	case len(c.Devices) == 0:
+		return maybe
+	case slices.Contains(c.Devices, p.Device):
 		return yes
 	}
 	return no

@@ -198,6 +198,24 @@ func TestBadLists(t *testing.T) {
 	}
 }
 
+// What nft has no words for, or what is new to us, is not passed over.
+func TestUnknownParts(t *testing.T) {
+	for part, want := range map[string]Verdict{`null`: CannotTell, `{}`: CannotTell, `{"xt":null}`: CannotTell, `{"xt":{"type":"match","name":"foo"}}`: CannotTell, `{"brandnew":{"key":1}}`: CannotTell,
+		`{"match":{"op":"==","left":{"meta":{"key":"skuid"}},"right":0}}`: CannotTell, `{"match":{"op":"~","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}}`: CannotTell,
+		`{"match":{"op":"==","left":null,"right":null}}`: CannotTell, `{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":"@gone"}}`: CannotTell,
+		`{"match":{"op":"==","left":{"&":[{"payload":{"protocol":"ip","field":"saddr"}},255]},"right":8}}`: CannotTell, `{"limit":"named"}`: CannotTell, `{"quota":{"val":1}}`: CannotTell,
+		`{"counter":null}`: Accepted, `{"match":{"op":"in","left":{"ct":{"key":"status"}},"right":"dnat"}}`: Dropped} {
+		text := fmt.Sprintf(`{"nftables":[{"chain":{"family":"inet","table":"t","name":"i","type":"filter","hook":"input","prio":0,"policy":"drop"}},{"rule":{"family":"inet","table":"t","chain":"i","expr":[%s,{"accept":null}]}}]}`, part)
+		rs, _, err := ParseNFT([]byte(text), nil)
+		if err != nil {
+			t.Fatal(part, err)
+		}
+		if a := rs.Judge(knock(22)); a.Verdict != want {
+			t.Errorf("%s: got %s for %q, want %s", part, a.Verdict, a.Why, want)
+		}
+	}
+}
+
 // A table that sleeps filters nothing.
 func TestDormant(t *testing.T) {
 	for flags, want := range map[string]Verdict{`"dormant"`: Accepted, `["dormant"]`: Accepted, `[]`: Dropped} {

@@ -41,7 +41,7 @@ func (m maker) nftMatch() string {
 	case 7:
 		return "iifname " + m.pick(`"fwhost0"`, `"fwhost*"`, `"lo"`, `"eth*"`, `!= "lo"`, `{ "lo", "fwhost0" }`)
 	case 8:
-		return "ct state " + m.pick("new", "established,related", "!= new", "invalid", "{ new, established }")
+		return "ct state " + m.pick("new", "established,related", "!= new", "invalid", "{ new, established }", "! new", "! established,related", "!= { invalid, untracked }")
 	case 9:
 		return "meta l4proto " + m.pick("tcp", "udp", "{ tcp, udp }", "!= tcp", "icmp")
 	case 10:
@@ -71,7 +71,7 @@ func (m maker) nftMatch() string {
 	case 22:
 		return "meta pkttype " + m.pick("host", "broadcast", "!= multicast")
 	default:
-		return m.pick("counter", "meta protocol ip", "icmp type echo-request", "exthdr frag missing", "udp sport 67")
+		return m.pick("counter", "ct status != dnat", "ct status dnat", "ct status { snat, dnat }", "meta protocol ip", "icmp type echo-request", "exthdr frag missing", "udp sport 67")
 	}
 }
 
@@ -129,7 +129,9 @@ func (m maker) nftRules(b *strings.Builder, family string, chains, n int) {
 		if chains > 0 && m.IntN(3) == 0 {
 			action = fmt.Sprintf("%s c%d", m.pick("jump", "goto"), m.IntN(chains))
 			if m.IntN(4) == 0 {
-				matches, action = nil, m.pick(fmt.Sprintf("tcp dport vmap { 22 : accept, 5250-5259 : drop, 80 : jump c%d }", m.IntN(chains)), "ct state vmap { established : accept, related : accept, invalid : drop }", "meta l4proto vmap { tcp : continue, udp : return }")
+				matches, action = nil, m.pick(fmt.Sprintf("tcp dport vmap { 22 : accept, 5250-5259 : drop, 80 : jump c%d }", m.IntN(chains)), "ct state vmap { established : accept, related : accept, invalid : drop }", "meta l4proto vmap { tcp : continue, udp : return }",
+					m.pick("tcp", "udp")+" dport vmap @ways", fmt.Sprintf("%s saddr . tcp dport vmap { %s . 22 : accept, %s . 53 : drop }", map[bool]string{false: "ip", true: "ip6"}[family == "ip6"],
+						map[bool]string{false: "10.99.1.2", true: "fd99::2"}[family == "ip6"], map[bool]string{false: "198.51.100.7", true: "2001:db8:7::7"}[family == "ip6"]))
 			}
 		}
 		fmt.Fprintf(b, "  %s %s\n", strings.Join(matches, " "), action)
@@ -157,6 +159,36 @@ func agree(t *testing.T, w *firewalltest.Wire, rs *Ruleset, list []Packet, count
 
 // seeds is how many rulesets of each kind are made: each takes about as long as patience.
 const seeds = 20
+
+// TestIngress drops at the device, before anything else; chains of other devices are not met.
+func TestIngress(t *testing.T) {
+	firewalltest.Tool(t, "nft")
+	w := firewalltest.New(t, someports)
+	w.Run(w.Host, "ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1")
+	for _, text := range []string{
+		"table netdev t {\n chain own {\n type filter hook ingress device fwhost0 priority 0;\n tcp dport 22 drop\n udp dport 53 drop\n }\n chain others {\n type filter hook ingress device other0 priority 0; policy drop;\n }\n}\n",
+		"table inet t {\n chain own {\n type filter hook ingress devices = { fwhost0, other0 } priority 0;\n ip saddr 10.99.1.2 tcp dport { 22, 80 } drop\n }\n}\n",
+	} {
+		w.Run(w.Host, "nft", "flush", "ruleset")
+		if out, err := w.Try(w.Host, text, "nft", "-f", "-"); err != nil {
+			t.Skipf("this kernel has no ingress: %s", out)
+		}
+		list := w.Run(w.Host, "nft", "-j", "list", "ruleset")
+		rs, _, err := ParseNFT([]byte(list), []byte(w.Run(w.Host, "nft", "-a", "list", "ruleset")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := map[Verdict]int{}
+		agree(t, w, rs, firewalltest.Packets(someports), counts, true)
+		if rs, _, err = ParseNFT([]byte(list), nil); err != nil {
+			t.Fatal(err)
+		}
+		agree(t, w, rs, firewalltest.Packets(someports), map[Verdict]int{}, false) // the devices may not be known
+		if counts[Dropped] == 0 || counts[Accepted] == 0 {
+			t.Errorf("got %v, want some of each", counts)
+		}
+	}
+}
 
 // TestNFTKernel holds made rulesets of nftables against the kernel.
 func TestNFTKernel(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,6 +115,9 @@ func (n *nft) object(kind string, v object) error {
 		for _, d := range list(v["dev"]) {
 			c.Devices = append(c.Devices, str(d))
 		}
+		if len(c.Devices) == 0 { // nft 1.0.6 leaves them out of its JSON
+			c.Devices = strings.FieldsFunc(n.texts[name+" devices"], func(r rune) bool { return strings.ContainsRune(` ,"`, r) })
+		}
 		if str(v["policy"]) == "drop" {
 			c.Policy = Drop
 		}
@@ -145,6 +149,9 @@ func (n *nft) object(kind string, v object) error {
 			o, _ := e.(object)
 			if _, xt := o["xt"]; xt || len(o) == 0 {
 				partial = true
+			}
+			if len(o) == 0 { // null is what nft has no words for
+				r.Matches, r.Action = append(r.Matches, opaque("a part that nft does not show")), Action{Kind: Unclear}
 			}
 			n.statement(&r, table, o)
 		}
@@ -293,7 +300,7 @@ func fib(body object) Field {
 // match turns a comparison into matches that all have to be true.
 func (n *nft) match(table string, body object) (all []Match) {
 	left, right, op := body["left"], body["right"], str(body["op"])
-	m := Match{Not: op == "!="}
+	m := Match{Not: op == "!=" || op == "!"}
 	if o, ok := left.(object); ok {
 		if and, ok := o["&"].([]any); ok && len(and) == 2 {
 			left = and[0]
@@ -325,11 +332,11 @@ func (n *nft) match(table string, body object) (all []Match) {
 	f, need, what := field(left)
 	m.Fields = []Field{f}
 	m.What = what + " is not understood"
-	if f == Opaque {
-		return append(need, m)
+	if f == Opaque || m.Mask != 0 && (f == Source || f == Destination || f == Device) {
+		return append(need, opaque(what))
 	}
 	if f == Status { // a new connection has none of them
-		return append(need, hasStatus(op == "!="))
+		return append(need, hasStatus(m.Not))
 	}
 	switch op {
 	case "==", "!=", "in", "", "!":
@@ -341,7 +348,7 @@ func (n *nft) match(table string, body object) (all []Match) {
 			case !ok:
 				m.Set = &Set{vague: true}
 			case op == "!": // none of them is set
-				m.Mask, m.Set = value, newSet([]Range{one(Number(0))})
+				m.Mask, m.Not, m.Set = value, false, newSet([]Range{one(Number(0))})
 			case op == "in":
 				m.Mask, m.Not, m.Set = value, true, newSet([]Range{one(Number(0))})
 			default:
@@ -611,12 +618,18 @@ func (n *nft) cases(r *Rule, table string, body object) {
 	}
 }
 
-// texts finds the rules in what nft prints for people, by chain and handle.
+// ingress finds the devices of a chain in what nft prints for people.
+var ingress = regexp.MustCompile(`^type \S+ hook ingress devices? (?:= \{ ([^}]*) \}|("[^"]*"))`)
+
+// texts finds the rules in what nft prints for people, by chain and handle, and chains' devices.
 func texts(s string) map[string]string {
 	found := map[string]string{}
 	table, chain := "", ""
 	for line := range strings.Lines(s) {
 		line = strings.TrimSpace(line)
+		if m := ingress.FindStringSubmatch(line); m != nil {
+			found[table+" "+chain+" devices"] = m[1] + m[2]
+		}
 		head, handle, ok := strings.Cut(line, " # handle ")
 		if !ok {
 			continue

@@ -32,7 +32,7 @@ type Chain struct {
 	Hook     string // such as input; "" for none
 	Nat      bool   // it is met to translate addresses, not to filter
 	Priority int
-	Devices  []string // of a chain at ingress
+	Devices  []string // of a chain at ingress; none if they are not known
 	Policy   Kind     // Accept or Drop
 	Rules    []Rule
 

@@ -233,7 +233,7 @@ func quietPort(h guard.Host, p guard.Product) (list []guard.Observation) {
 	}
 	probes, blind := v.quiets()
 	for _, q := range probes {
-		o := guard.Observation{State: guard.Pass, Subject: q.way.String(), Evidence: []string{fmt.Sprintf("A packet to a port that no rule names: %s (%s).", q.Verdict, reasons(q.Answer))}}
+		o := guard.Observation{State: guard.Pass, Subject: q.way.String(), Evidence: []string{fmt.Sprintf("A packet to %s, to a port that no rule names: %s (%s).", q.way, q.Verdict, reasons(q.Answer))}}
 		switch q.Verdict {
 		case firewall.Accepted:
 			s := v.shut()
@@ -243,7 +243,7 @@ func quietPort(h guard.Host, p guard.Product) (list []guard.Observation) {
 		}
 		list = append(list, o)
 	}
-	return append(list, blind...)
+	return append(merge(list), blind...)
 }
 
 func unlike(h guard.Host, p guard.Product) (list []guard.Observation) {
@@ -331,7 +331,7 @@ func logged(h guard.Host, p guard.Product) (list []guard.Observation) {
 		}
 		list = append(list, o)
 	}
-	return append(list, blind...)
+	return append(merge(list), blind...)
 }
 
 // settings are what the keeper's own configuration says of logging.

@@ -63,6 +63,9 @@ func (v *view) home(v6 bool) []string {
 	return list
 }
 
+// gone removes a table, whether it is there or not: other findings may have the same fix.
+func gone(table string) string { return "add table inet " + table + "; delete table inet " + table }
+
 // devices are those of some ways.
 func devices(list []way) (names []string) {
 	for _, w := range list {
@@ -115,8 +118,8 @@ func (v *view) narrow(protocol string, port uint16, from who, at seen) (s steps)
 		rule := func(family string, v6 bool) string {
 			return fmt.Sprintf(`add rule inet %s input iifname != "lo" ct state new %s saddr != { %s } %s dport %d counter drop`, table, family, strings.Join(v.home(v6), ", "), protocol, port)
 		}
-		s.add(fmt.Sprintf("nft 'add table inet %s; add chain inet %s input { type filter hook input priority -10; policy accept; }; %s; %s'", table, table, rule("ip", false), rule("ip6", true)),
-			"nft delete table inet "+table)
+		s.add(fmt.Sprintf("nft '%s; add table inet %s; add chain inet %s input { type filter hook input priority -10; policy accept; }; %s; %s'", gone(table), table, table,
+			rule("ip", false), rule("ip6", true)), "nft '"+gone(table)+"'")
 		s.say("It is gone with the next start. When it is right, add what `nft list table inet " + table + "` prints to /etc/nftables.conf.")
 	}
 	return s
@@ -181,12 +184,12 @@ func (v *view) shut() (s steps) {
 		const table = "metalward_guard"
 		const timer = "metalward-guard-undo"
 		s.add("systemd-run --unit="+timer+" --on-active=5min "+"/usr/sbin/nft delete table inet "+table, "systemctl stop "+timer+".timer")
-		rules := []string{"add table inet " + table, "add chain inet " + table + " input { type filter hook input priority 10; policy drop; }"}
+		rules := []string{gone(table), "add table inet " + table, "add chain inet " + table + " input { type filter hook input priority 10; policy drop; }"}
 		for _, r := range append([]string{"ct state established,related accept", `iifname "lo" accept`, "meta l4proto { icmp, ipv6-icmp } accept"}, words("%s dport { %s } accept")...) {
 			rules = append(rules, "add rule inet "+table+" input "+r)
 		}
 		rules = append(rules, "add rule inet "+table+` input limit rate 3/minute log prefix "metalward_guard: "`)
-		s.add("nft '"+strings.Join(rules, "; ")+"'", "nft delete table inet "+table)
+		s.add("nft '"+strings.Join(rules, "; ")+"'", "nft '"+gone(table)+"'")
 		s.say("The rules go away after five minutes. Log in anew and boot a machine; then stop that: systemctl stop " + timer + ".timer")
 		s.say("They are gone with the next start, too. When they are right, add what `nft list table inet " + table + "` prints to /etc/nftables.conf.")
 	}

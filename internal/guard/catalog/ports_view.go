@@ -69,6 +69,10 @@ func (w way) String() string { return fmt.Sprintf("%s on %s", w.addr, guard.Show
 // among them: strangers are not on it.
 func (v *view) ways(l guard.Listener) (list []way) {
 	at := l.Address.Addr().WithZone("")
+	// IPv6's "any" takes IPv4, too, but not beside a socket of IPv4's own.
+	alone := slices.ContainsFunc(v.Listeners, func(o guard.Listener) bool {
+		return o.Protocol == l.Protocol && o.Address.Port() == l.Address.Port() && o.Address.Addr() == netip.IPv4Unspecified()
+	})
 	for _, i := range v.Interfaces {
 		for _, v6 := range []bool{false, true} {
 			for _, p := range i.Prefixes {
@@ -76,7 +80,7 @@ func (v *view) ways(l guard.Listener) (list []way) {
 				if a.Is6() != v6 || a.IsLinkLocalUnicast() || a.IsLoopback() {
 					continue
 				}
-				if at == a || at.IsUnspecified() && (at.Is6() || !v6) {
+				if at == a || at.IsUnspecified() && (at.Is6() && (v6 || !alone) || at.Is4() && !v6) {
 					list = append(list, way{i, a})
 					break
 				}
@@ -165,6 +169,26 @@ func (v *view) each(want func(guard.Listener, row, bool) bool, wrong func(guard.
 		list = append(list, o)
 	}
 	return same(list)
+}
+
+// merge makes one of those that have the same fix, so that it is done once.
+func merge(list []guard.Observation) (out []guard.Observation) {
+	for _, o := range list {
+		i := slices.IndexFunc(out, func(p guard.Observation) bool {
+			return p.State == o.State && len(o.Fix) > 0 && slices.Equal(p.Fix, o.Fix)
+		})
+		if i < 0 {
+			out = append(out, o)
+			continue
+		}
+		out[i].Subject += ", " + o.Subject
+		for _, e := range o.Evidence {
+			if !slices.Contains(out[i].Evidence, e) {
+				out[i].Evidence = append(out[i].Evidence, e)
+			}
+		}
+	}
+	return out
 }
 
 // same leaves out what has been said: a server may listen at one address with several sockets.
