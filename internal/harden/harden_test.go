@@ -440,3 +440,31 @@ func TestHostileTree(t *testing.T) {
 		}
 	}
 }
+
+// What people hand over is refused or understood, and can be printed either way.
+func FuzzFiles(f *testing.F) {
+	f.Add([]byte(`{"waivers": [{"check": "files-copies", "product": "maas-deb", "subject": "/x", "owner": "o", "reason": "r", "until": "2027-01-01"}]}`))
+	f.Add([]byte(`{"format": 1, "time": "2026-11-22T12:00:00Z", "findings": [{"fingerprint": "x", "severity": "low"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := Waivers(text)
+		base, err2 := ReadBaseline(text)
+		for _, err := range []error{err, err2} {
+			if err != nil && guard.Show(err.Error()) != err.Error() {
+				t.Errorf("a terminal would obey the error %q", err)
+			}
+		}
+		r := &Report{Time: now}
+		r.Waive(list)
+		var b bytes.Buffer
+		if base != nil {
+			if err := WriteDiff(&b, r, r.Compare(base)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, line := range append(r.Remarks, strings.Split(b.String(), "\n")...) {
+			if guard.Show(line) != line {
+				t.Errorf("a terminal would obey %q", line)
+			}
+		}
+	})
+}

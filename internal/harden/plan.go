@@ -66,7 +66,7 @@ func WritePlan(w io.Writer, r *Report, format string) error {
 	switch format {
 	case "text":
 		if len(steps) == 0 {
-			b.WriteString("There is nothing to fix.\n")
+			b.WriteString("Of what could be checked there is nothing to fix.\n")
 		}
 		for _, s := range steps {
 			fmt.Fprintf(&b, "%d. %s %s, %s: %s\n", s.Number, strings.ToUpper(s.Severity.String()), s.Check, productNames[s.Product], s.Subject)
@@ -85,7 +85,7 @@ func WritePlan(w io.Writer, r *Report, format string) error {
 	case "json":
 		e := json.NewEncoder(&b)
 		e.SetIndent("", "  ")
-		if err := e.Encode(map[string]any{"format": 1, "time": r.Time, "root": r.Root, "steps": steps}); err != nil {
+		if err := e.Encode(map[string]any{"format": 1, "time": r.Time, "root": r.Root, "steps": steps, "unchecked": r.unchecked()}); err != nil {
 			return err
 		}
 	case "script":
@@ -107,6 +107,20 @@ func WritePlan(w io.Writer, r *Report, format string) error {
 	default:
 		return fault.New(fault.Invalid, "format: %s is none of %s.", guard.Quote(format), strings.Join(PlanFormats, ", "))
 	}
+	if n := r.unchecked(); n > 0 && format != "json" {
+		fmt.Fprintf(&b, "# Could not be checked, and is not in this plan: %d. See: metalward harden check\n", n)
+	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// unchecked counts what is not known.
+func (r *Report) unchecked() int {
+	n := len(r.Notes)
+	for _, f := range r.Findings {
+		if f.State == guard.Unchecked {
+			n++
+		}
+	}
+	return n
 }

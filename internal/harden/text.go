@@ -93,7 +93,7 @@ func names(r *Report) string {
 func verdict(r *Report) string {
 	switch r.Outcome {
 	case Clean:
-		return fmt.Sprintf("Clean: nothing of severity %s or above.", r.FailOn)
+		return fmt.Sprintf("Clean: nothing that counts is of severity %s or above.", r.FailOn)
 	case Failed:
 		return fmt.Sprintf("Failed: there are findings of severity %s or above.", r.FailOn)
 	}
