@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ type people struct {
 
 func peopleOf(h guard.Host) people {
 	a, err := h.Accounts()
+	if err == nil && (len(a.Users) == 0 || len(a.Groups) == 0) { // a copy without them: nobody is to be taken for a stranger
+		err = errors.New("there is no /etc/passwd or no /etc/group")
+	}
 	p := people{map[uint32]string{}, map[uint32]string{}, map[uint32][]guard.User{}, err, h}
 	byName := map[string]guard.User{}
 	for _, u := range a.Users {

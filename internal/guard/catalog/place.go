@@ -137,7 +137,7 @@ func (r *report) done() guard.Observation {
 	return r.Observation
 }
 
-// kindNames say what is at a path that is no regular file.
+// kindName says what is at a path.
 func kindName(k fs.FileMode) string {
 	switch {
 	case k.IsDir():
@@ -167,9 +167,13 @@ func (l located) judge(h guard.Host, who people) []guard.Observation {
 	if f.Real != f.Path {
 		r.Evidence = append(r.Evidence, fmt.Sprintf("It is reached by a symbolic link and is %s.", guard.Show(f.Real)))
 	}
-	if kind := map[bool]fs.FileMode{true: fs.ModeSocket}[l.socket]; f.Kind != kind {
+	want := fs.FileMode(0)
+	if l.socket {
+		want = fs.ModeSocket
+	}
+	if f.Kind != want {
 		r.State = guard.Unchecked
-		r.Evidence = append(r.Evidence, fmt.Sprintf("It is no %s but %s: what that means is not known.", map[bool]string{true: "socket", false: "regular file"}[l.socket], kindName(f.Kind)))
+		r.Evidence = append(r.Evidence, fmt.Sprintf("It is %s, and was to be %s: what that means is not known.", kindName(f.Kind), kindName(want)))
 		return []guard.Observation{r.Observation}
 	}
 	l.keepIn(r, f, who)
@@ -234,7 +238,9 @@ func (l located) grants(r *report, f guard.File, who people) {
 	allowed := func(name string) bool { return slices.Contains(l.owners, name) || slices.Contains(l.groups, name) }
 
 	// The owner may do anything: he can change the mode.
-	if f.UID != 0 && !slices.Contains(l.owners, who.names[f.UID]) {
+	if f.UID != 0 && who.err != nil {
+		r.blind = append(r.blind, "Who its owner "+who.user(f.UID)+" is could not be found out: "+guard.Show(who.err.Error()))
+	} else if f.UID != 0 && !slices.Contains(l.owners, who.names[f.UID]) {
 		severity := max(l.read, l.write)
 		if slices.Contains(l.groups, who.names[f.UID]) {
 			severity = guard.Low // the service itself, which may read it anyway
@@ -255,12 +261,12 @@ func (l located) grants(r *report, f guard.File, who people) {
 		if severity == 0 {
 			return
 		}
-		if gid != 0 && !slices.Contains(l.groups, name) {
-			r.fail(severity, fix, undo, "%s %s may %s it%s; %s.", "The group", who.group(gid), l.verb(perm), by, who.members(gid))
-			return
-		}
 		if who.err != nil {
 			r.blind = append(r.blind, "Who is in the group "+who.group(gid)+" could not be found out: "+guard.Show(who.err.Error()))
+			return
+		}
+		if gid != 0 && !slices.Contains(l.groups, name) {
+			r.fail(severity, fix, undo, "%s %s may %s it%s; %s.", "The group", who.group(gid), l.verb(perm), by, who.members(gid))
 			return
 		}
 		for _, u := range who.in[gid] {
@@ -290,6 +296,8 @@ func (l located) grants(r *report, f guard.File, who people) {
 		switch {
 		case e.Group:
 			byGroup(e.ID, e.Perm, " by the access list", fix, undo)
+		case l.severity(e.Perm) != 0 && e.ID != 0 && who.err != nil:
+			r.blind = append(r.blind, "Who the user "+who.user(e.ID)+" of the access list is could not be found out: "+guard.Show(who.err.Error()))
 		case l.severity(e.Perm) != 0 && e.ID != 0 && !allowed(who.names[e.ID]):
 			r.fail(l.severity(e.Perm), fix, undo, "The user %s may %s it by the access list.", who.user(e.ID), l.verb(e.Perm))
 		}
