@@ -51,9 +51,12 @@ func Tool(t testing.TB, name string) string {
 // wires counts them: tests may run side by side.
 var wires atomic.Int64
 
-// New makes both, or skips the test where that may not be done.
+// New makes both, or skips the test where that may not be done, and in short runs.
 func New(t *testing.T, ports []int) *Wire {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("network namespaces are left out of short runs, which have the race detector: make test runs them once without")
+	}
 	ip := Tool(t, "ip")
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")

@@ -490,6 +490,11 @@ func outgoing(h guard.Host, p guard.Product) (list []guard.Observation) {
 		}
 	}
 	results := connectAll(h, all)
+	for _, err := range results {
+		if errors.Is(err, guard.ErrNotAsked) {
+			return []guard.Observation{guard.Blind("regions", errors.New("connections are tried only when they are asked for: run it on the rack, with --connect"))}
+		}
+	}
 	for _, at := range first {
 		host, port, _ := net.SplitHostPort(at)
 		n, _ := strconv.Atoi(port)
@@ -538,8 +543,6 @@ func tried(host string, low, high int, what string, must bool, results map[strin
 			taken++
 		case errors.Is(err, guard.ErrRefused):
 			refused++
-		case errors.Is(err, guard.ErrNotAsked):
-			return guard.Blind(subject, errors.New("connections are tried only when they are asked for: run it on the rack, with --connect"))
 		default:
 			silent = err
 		}

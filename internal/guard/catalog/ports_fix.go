@@ -174,12 +174,13 @@ func (v *view) shut() (s steps) {
 		}
 		s.add("ufw default deny incoming", "ufw default allow incoming")
 	case firewalld:
-		s.say("firewalld's default target refuses what no rule allows. The zones with a target that accepts: firewall-cmd --list-all-zones")
+		// What is permanent is loaded at the end, of the undo, too, which goes backwards.
+		s.add("# firewalld's default target refuses what no rule allows. Other zones whose target accepts: firewall-cmd --list-all-zones", "firewall-cmd --reload")
 		for _, h := range holes {
 			s.add(fmt.Sprintf("firewall-cmd --permanent --add-port=%s/%s", h.ports, h.protocol), fmt.Sprintf("firewall-cmd --permanent --remove-port=%s/%s", h.ports, h.protocol))
 		}
 		s.add("firewall-cmd --permanent --set-target=default", "firewall-cmd --permanent --set-target=ACCEPT")
-		s.add("firewall-cmd --reload", "firewall-cmd --reload")
+		s.add("firewall-cmd --reload", "# (It is loaded again at the end.)")
 	default:
 		const table = "metalward_guard"
 		const timer = "metalward-guard-undo"
