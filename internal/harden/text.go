@@ -97,7 +97,7 @@ func verdict(r *Report) string {
 	case Failed:
 		return fmt.Sprintf("Failed: there are findings of severity %s or above.", r.FailOn)
 	}
-	return fmt.Sprintf("Incomplete: nothing found, but what is of severity %s or above could not all be checked. Run it as root.", r.FailOn)
+	return fmt.Sprintf("Incomplete: nothing found, but what is of severity %s or above could not all be checked; the reasons are above. Root may see more.", r.FailOn)
 }
 
 // wrap breaks a text at spaces so that lines have about the width, in bytes.
