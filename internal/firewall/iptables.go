@@ -254,6 +254,9 @@ func (t *tables) option(add func(Match), not *bool, module, word string, next fu
 	case "limit --limit", "limit --limit-burst", "hashlimit --hashlimit-upto", "hashlimit --hashlimit-burst", "hashlimit --hashlimit-mode", "hashlimit --hashlimit-name",
 		"hashlimit --hashlimit-srcmask", "hashlimit --hashlimit-dstmask", "hashlimit --hashlimit-htable-size", "hashlimit --hashlimit-htable-max", "hashlimit --hashlimit-htable-expire",
 		"hashlimit --hashlimit-htable-gcinterval", "recent --seconds", "recent --hitcount", "recent --name", "recent --mask", "connlimit --connlimit-mask", "connlimit --connlimit-upto":
+		if *not && strings.HasPrefix(word, "--hashlimit") || *not && word == "--connlimit-upto" {
+			return false // "not within a limit" is what older versions have for "above"
+		}
 		next()
 	case "recent --set", "recent --rsource", "recent --rdest", "recent --rttl", "recent --reap", "connlimit --connlimit-saddr", "connlimit --connlimit-daddr":
 		if word == "--set" && *not {

@@ -51,6 +51,7 @@ func TestCannotTell(t *testing.T) {
 		"a set that is elsewhere":           {[]string{"-A INPUT -m set --match-set good src -j ACCEPT"}, CannotTell, "-m set"},
 		"a knock that was not made":         {[]string{"-A INPUT -m recent --rcheck --seconds 30 --name K --rsource -j ACCEPT"}, Dropped, "policy"},
 		"too many connections, not yet":     {[]string{"-A INPUT -m connlimit --connlimit-above 3 --connlimit-mask 32 --connlimit-saddr -j REJECT", "-A INPUT -j ACCEPT"}, Accepted, "rule 2"},
+		"not within a limit, in old words":  {[]string{"-A INPUT -m connlimit ! --connlimit-upto 3 -j ACCEPT"}, CannotTell, "connlimit"},
 		"jumps that never end":              {[]string{"-A INPUT -j sub", "-A sub -j sub"}, CannotTell, "too deep"},
 		"an odd address":                    {[]string{"-A INPUT -s somewhere -j ACCEPT"}, CannotTell, "somewhere"},
 		"a mask with a hole":                {[]string{"-A INPUT -s 8.0.0.8/255.0.0.255 -j ACCEPT"}, CannotTell, "255.0.0.255"},

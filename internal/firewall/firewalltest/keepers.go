@@ -42,7 +42,8 @@ func (w *Wire) UFW() func(line string) error {
 		}
 		return nil
 	}
-	if err := run("ufw --force enable"); err != nil {
+	// Debian's default, whatever this host's is now.
+	if err := run(`sed -i 's/^DEFAULT_INPUT_POLICY=.*/DEFAULT_INPUT_POLICY="DROP"/' /etc/default/ufw && ufw --force enable`); err != nil {
 		w.t.Skipf("ufw does not work in a namespace here: %v", err)
 	}
 	return run

@@ -382,8 +382,10 @@ func admitted(h guard.Host, p guard.Product) (list []guard.Observation) {
 	for _, l := range v.Listeners {
 		r, known := v.row(l)
 		ways := v.ways(l)
-		// DHCP servers take packets before the firewall sees them (packet sockets).
-		if !known || len(ways) == 0 || r.from == itself || r.from == monitors || r.low == 67 || r.low == 546 {
+		// DHCP servers take packets before the firewall sees them (packet sockets). Other controllers are known to be there only where a
+		// region has no rack beside it; a database that nobody else reaches is as it should be, and SSH is the operator's.
+		if !known || len(ways) == 0 || r.low == 67 || r.low == 546 || r.what == "SSH" || r.from == itself || r.from == monitors ||
+			r.from == controllers && (v.role != guard.Region || isDatabase(l)) {
 			continue
 		}
 		if v.Rules == nil {

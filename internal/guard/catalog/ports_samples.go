@@ -146,6 +146,11 @@ func samplesNeeded() []guard.Sample {
 		networks(allThree, "refused to all", guard.Fail, on(walls(with(refused, ""), ""), boot)),
 		networks(allThree, "from the private networks", guard.Pass, on(walls(with(refused, fromInside), ""), boot)),
 		networks(allThree, "no rules", guard.Pass, on(walls("", ""), boot)),
+		networks(bothMAAS, "calls of racks, on a host that may have the only one", guard.NotApplicable, on(walls(with(refused, ""), ""), "tcp 0.0.0.0:5250 x", "tcp 0.0.0.0:5432 postgres",
+			"tcp 0.0.0.0:2222 sshd")),
+		networks([]guard.Product{guard.MAASDeb}, "calls of racks, on a region alone", guard.Fail, on(walls(with(refused, ""), ""), "tcp 0.0.0.0:5250 x"), guard.Entry{Path: "/etc/maas/regiond.conf"}),
+		networks([]guard.Product{guard.MAASDeb}, "a region's database for itself", guard.NotApplicable, on(walls(with(refused, ""), ""), "tcp 0.0.0.0:5432 postgres"),
+			guard.Entry{Path: "/etc/maas/regiond.conf"}),
 		networks(allThree, "none of the product's", guard.NotApplicable, on(walls(with(refused, ""), ""), "tcp 0.0.0.0:8081 x")))
 }
 
