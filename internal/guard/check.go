@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Product is what is checked on a host. MAAS is two: its snap and its Debian packages keep their files in different places.
@@ -166,7 +167,14 @@ type Sample struct {
 	Tree    []Entry
 	Network Network
 	Answers map[string]error // what connections end in, by address and port; others are not asked for
+
+	Certificates map[string]Certificate // by their files
+	Handshakes   map[int]Handshake      // by the port
+	Tunnels      Tunnels
 }
+
+// SampleTime is when samples are looked at.
+var SampleTime = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Entry is a file of a sample. Folders above it are made, of mode 0755, root's.
 type Entry struct {

@@ -1,6 +1,10 @@
 package guard
 
-import "io/fs"
+import (
+	"io/fs"
+	"net/netip"
+	"time"
+)
 
 // Host is what checks may ask of a host. Paths are absolute, as the host itself would write them. Errors are fs.ErrNotExist where there
 // is nothing; any other means that it could not be found out.
@@ -22,6 +26,18 @@ type Host interface {
 	MAASConfig(path string) (MAASConfig, error)
 	// Leaks finds secrets in a file of commands, or of a process's command or environment.
 	Leaks(path string) ([]Leak, error)
+	// Now is the time that the host is looked at.
+	Now() time.Time
+	// Fronts are the addresses at which web servers and balancers take connections, those of MAAS's own for its product.
+	Fronts(p Product) Fronts
+	// Certificate describes the first certificate of a file, and whether a key is its key.
+	Certificate(p Pair) (Certificate, error)
+	// DHBits is the size of the parameters of Diffie-Hellman in a file.
+	DHBits(file string) (int, error)
+	// Handshake tries what a port of the host itself answers. Errors: ErrNotAsked where this is not the running host.
+	Handshake(address netip.AddrPort) (Handshake, error)
+	// Tunnels are WireGuard's devices and whether IPsec is in use.
+	Tunnels() (Tunnels, error)
 	// File describes what is at a path, behind symbolic links.
 	File(path string) (File, error)
 	// Glob lists the paths that match a pattern, in order. "*" and the like match within a name, as path.Match has it. The error tells of

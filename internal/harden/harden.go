@@ -138,6 +138,7 @@ func Run(o Options) (*Report, error) {
 		return nil, fault.New(fault.Invalid, "root: Name a folder with a host's files: %s.", guard.Show(err.Error()))
 	}
 	defer func() { _ = facts.Close() }()
+	facts.At(o.Now)
 	if o.Connect {
 		facts.Connecting(patience)
 	}

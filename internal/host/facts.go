@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/metalward/metalward/internal/guard"
 )
@@ -31,6 +32,7 @@ type Facts struct {
 	accounts *guard.Accounts
 	network  network
 	dpkg     *string // dpkg's list of packages
+	now      time.Time
 }
 
 // Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host
@@ -45,6 +47,17 @@ func Open(root string) (*Facts, error) {
 
 // New is for files that are elsewhere.
 func New(src Source) *Facts { return &Facts{src: src} }
+
+// At says when the host is looked at.
+func (f *Facts) At(now time.Time) { f.now = now }
+
+// Now implements guard.Host.
+func (f *Facts) Now() time.Time {
+	if s, ok := f.src.(interface{ Now() time.Time }); ok {
+		return s.Now()
+	}
+	return f.now
+}
 
 // Close lets go of the tree.
 func (f *Facts) Close() error {

@@ -24,6 +24,8 @@ var checks = sync.OnceValue(func() []*guard.Check {
 		accounts(),
 		confinement(),
 		logging(), secretsGroup(),
+		transport(),
+		balancer(),
 	)
 })
 

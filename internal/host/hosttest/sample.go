@@ -1,6 +1,10 @@
 package hosttest
 
 import (
+	"io/fs"
+	"net/netip"
+	"time"
+
 	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/host"
 )
@@ -30,3 +34,22 @@ func (s sampled) Connect(address string) error {
 	}
 	return guard.ErrNotAsked
 }
+
+// Now, Certificate, Handshake and Tunnels are the sample's, too.
+func (s sampled) Now() time.Time { return guard.SampleTime }
+
+func (s sampled) Certificate(p guard.Pair) (guard.Certificate, error) {
+	if c, ok := s.sample.Certificates[p.Certificate]; ok {
+		return c, nil
+	}
+	return guard.Certificate{}, &fs.PathError{Op: "read", Path: p.Certificate, Err: fs.ErrNotExist}
+}
+
+func (s sampled) Handshake(address netip.AddrPort) (guard.Handshake, error) {
+	if hello, ok := s.sample.Handshakes[int(address.Port())]; ok {
+		return hello, nil
+	}
+	return guard.Handshake{}, guard.ErrNotAsked
+}
+
+func (s sampled) Tunnels() (guard.Tunnels, error) { return s.sample.Tunnels, nil }
