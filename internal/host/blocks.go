@@ -18,6 +18,7 @@ type block struct {
 	name string // in small letters for Apache, whose names are so
 	args []string
 	body []block // nil for one without
+	raw  string  // the line as written, of HAProxy's alone
 	file string
 	line int
 }
@@ -61,8 +62,9 @@ func last(list []block, name string) (block, bool) {
 	return block{}, false
 }
 
+// arg is an argument, "" where there is none.
 func (b block) arg(i int) string {
-	if i < len(b.args) {
+	if i >= 0 && i < len(b.args) {
 		return b.args[i]
 	}
 	return ""

@@ -33,6 +33,7 @@ type Facts struct {
 	network  network
 	dpkg     *string // dpkg's list of packages
 	now      time.Time
+	fronts   map[guard.Product]guard.Fronts
 }
 
 // Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host

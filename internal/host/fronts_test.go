@@ -311,6 +311,7 @@ func TestMAASNginx(t *testing.T) {
 }
 
 func FuzzFronts(f *testing.F) {
+	f.Add("http { server { listen; return; rewrite; location { proxy_pass; } } }", "listen\n bind\n server\n stats\n log\n option\nfrontend\n use_backend\n http-request\n redirect\n", "<VirtualHost>\nRedirect\nHeader\nSSLProtocol\nProxyPass\nRewriteRule\nSSLCipherSuite\n</VirtualHost>\n<\n<>\n</>\n\"\n")
 	for _, text := range nginxTexts {
 		f.Add(text, "global\ndefaults\n mode http\nlisten a\n bind :1 ssl crt x\n server s \"a b\":2\\x41\n", "<VirtualHost *:1>\nProxyPass / http://x/\n</VirtualHost>\n")
 	}

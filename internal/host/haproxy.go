@@ -134,7 +134,7 @@ func (r *reader) haproxyRead(files []string) (list []*section) {
 				if (words[0] == "no" || words[0] == "default") && len(words) > 1 { // what it is about comes first
 					words = append([]string{words[1], words[0]}, words[2:]...)
 				}
-				here.lines = append(here.lines, block{name: words[0], args: words[1:], file: file, line: i + 1})
+				here.lines = append(here.lines, block{name: words[0], args: words[1:], raw: strings.TrimSpace(line), file: file, line: i + 1})
 				continue
 			}
 			here = &section{kind: words[0], file: file, line: i + 1, defaults: unnamed}
@@ -277,7 +277,7 @@ func (f *Facts) haproxy() (out guard.Fronts) {
 	for _, s := range sections {
 		for _, b := range s.lines {
 			if slices.Contains(haproxyOld, b.name) {
-				out.Old = append(out.Old, guard.OldLine{File: b.file, Line: b.line, Text: strings.Join(append([]string{b.name}, b.args...), " ")})
+				out.Old = append(out.Old, guard.OldLine{File: b.file, Line: b.line, Text: b.raw})
 			}
 		}
 		if s.kind == "frontend" || s.kind == "listen" || s.kind == "backend" {

@@ -274,7 +274,7 @@ func fronts(http scope, program, version string) (list []guard.Front) {
 		for _, l := range listens {
 			one := front
 			one.Address, one.Port = nginxListen(l.arg(0))
-			one.TLS = slices.Contains(l.args[1:], "ssl") || slices.Contains(l.args[1:], "quic") || here.one("ssl") == "on"
+			one.TLS = slices.Contains(l.args, "ssl") || slices.Contains(l.args, "quic") || here.one("ssl") == "on"
 			list = append(list, one)
 		}
 	}
