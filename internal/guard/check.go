@@ -168,6 +168,7 @@ type Sample struct {
 	Network Network
 	Answers map[string]error // what connections end in, by address and port; others are not asked for
 
+	Storage      map[string]Storage     // by folder; others are not known
 	Certificates map[string]Certificate // by their files
 	Handshakes   map[int]Handshake      // by the port
 	Tunnels      Tunnels

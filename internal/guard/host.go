@@ -22,6 +22,8 @@ type Host interface {
 	Sysctl(key string) (Sysctl, error)
 	Apt() (map[string]AptSetting, error)
 	Rotations() ([]Rotation, error)
+	// Storage is what a folder of the running host is kept on.
+	Storage(path string) (Storage, error)
 	// MAASConfig is what a regiond.conf says.
 	MAASConfig(path string) (MAASConfig, error)
 	// Leaks finds secrets in a file of commands, or of a process's command or environment.

@@ -23,3 +23,11 @@ type Rotation struct {
 	File     string
 	Line     int
 }
+
+// Storage is what a folder is kept on.
+type Storage struct {
+	Encrypted bool     // every device below encrypts, as far as the host's kernel sees it
+	Known     bool     // else Encrypted says nothing
+	Why       string   // in words
+	Stack     []string // from the file system down
+}

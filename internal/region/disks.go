@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -16,13 +15,10 @@ import (
 // zfsTime bounds what the program zfs may take.
 const zfsTime = 5 * time.Second
 
-// datasets are names of ZFS datasets. Source: zfs(8), "ZFS File System Hierarchy".
-var datasets = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/ -]{0,254}$`)
-
 // Disks tells of what the region keeps on disks whether these are encrypted: the state folder, and the folder of a PostgreSQL on this host.
 func (r *Region) Disks(ctx context.Context) []host.Disk {
 	here := host.Tree{Root: "/", ZFS: func(dataset string) (string, error) {
-		if !datasets.MatchString(dataset) {
+		if !host.Dataset.MatchString(dataset) {
 			return "", errors.New("not a dataset's name")
 		}
 		ctx, cancel := context.WithTimeout(ctx, zfsTime)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -296,6 +297,26 @@ func pgFolder(h guard.Host, p guard.Postgres) []guard.Observation {
 	return []guard.Observation{r.done()}
 }
 
+func pgDisk(h guard.Host, p guard.Postgres) []guard.Observation {
+	if p.Data == "" {
+		return []guard.Observation{guard.Blind(p.Config, errors.New("data_directory is not set"))}
+	}
+	if _, err := h.File(p.Data); err != nil {
+		return beside(p.Data, err)
+	}
+	s, err := h.Storage(p.Data)
+	switch {
+	case err != nil:
+		return []guard.Observation{guard.Blind(p.Data, err)}
+	case !s.Known:
+		return []guard.Observation{guard.Blind(p.Data, errors.New(cmp.Or(s.Why, "what it is kept on is not known")))}
+	case s.Encrypted:
+		return []guard.Observation{passed(p.Data, "It is kept on %s.", strings.Join(s.Stack, ", on "))}
+	}
+	return []guard.Observation{failed(guard.Low, p.Data, "# Move it to an encrypted device: stop the server, cryptsetup luksFormat and open a new one, copy the folder with its owners, mount it there; or install the host anew with full disk encryption.",
+		"# Copy the folder back.", "It is kept on %s, which this host does not encrypt: who carries a disk away, or buys it, reads the database. %s", strings.Join(s.Stack, ", on "), s.Why)}
+}
+
 func pgFiles(h guard.Host, p guard.Postgres) (list []guard.Observation) {
 	own := []string{"postgres", "snap_daemon"}
 	for _, l := range []located{
@@ -341,6 +362,12 @@ const (
 func half(name, dir string) guard.Sample {
 	s := pgHost(name, guard.Unchecked, "", usualHBA)
 	s.Tree = append(s.Tree, guard.Entry{Path: dir, Hidden: true})
+	return s
+}
+
+func kept(name string, want guard.State, on guard.Storage) guard.Sample {
+	s := pgHost(name, want, "", usualHBA)
+	s.Storage = map[string]guard.Storage{"/var/lib/postgresql/15/main": on}
 	return s
 }
 
@@ -399,6 +426,11 @@ func postgres() []*guard.Check {
 			References: []guard.Reference{pgInit}, Judge: servers(pgFolder),
 			Samples: onEach(noServer, pgHost("closed", guard.Pass, "", usualHBA), pgHost("for all", guard.Fail, "", usualHBA, guard.Entry{Path: "/var/lib/postgresql/15/main", Folder: true, Owner: "postgres:postgres", Mode: 0o755}),
 				pgHost("of another", guard.Fail, "", usualHBA, guard.Entry{Path: "/var/lib/postgresql/15/main", Folder: true, Owner: "bob:bob", Mode: 0o700}))},
+		{ID: "postgres-disk", Title: "The database is on an encrypted disk", Severity: guard.Low,
+			Why:        "The guide asks for full disk encryption: PostgreSQL itself encrypts nothing. A disk that encrypts by itself, or a hypervisor that does, is not seen here.",
+			References: []guard.Reference{guide}, Judge: servers(pgDisk),
+			Samples: onEach(noServer, kept("encrypted", guard.Pass, guard.Storage{Known: true, Encrypted: true, Stack: []string{"ext4 on /", "dm-0 (LUKS2)"}}),
+				kept("plain", guard.Fail, guard.Storage{Known: true, Stack: []string{"ext4 on /", "sda1"}}), kept("not known", guard.Unchecked, guard.Storage{}))},
 		{ID: "postgres-files", Title: "Only the database and root change its configuration, and read its key", Severity: guard.Critical,
 			Why:        "Who changes pg_hba.conf lets himself in, and who changes postgresql.conf runs programs as the server.",
 			References: []guard.Reference{pgHBA, pgTLS}, Judge: servers(pgFiles),

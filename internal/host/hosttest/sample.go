@@ -35,6 +35,11 @@ func (s sampled) Connect(address string) error {
 	return guard.ErrNotAsked
 }
 
+// Storage is the sample's.
+func (s sampled) Storage(path string) (guard.Storage, error) {
+	return s.sample.Storage[path], nil
+}
+
 // Now, Certificate, Handshake and Tunnels are the sample's, too.
 func (s sampled) Now() time.Time { return guard.SampleTime }
 
