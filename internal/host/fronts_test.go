@@ -13,6 +13,7 @@ import (
 
 	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/host"
+	"github.com/metalward/metalward/internal/host/hosttest"
 )
 
 // fronts reads a host whose one configuration is at a path.
@@ -330,3 +331,24 @@ func FuzzFronts(f *testing.F) {
 }
 
 var _ guard.Host = (*host.Facts)(nil)
+
+// running is a host of data that is said to run.
+type running struct{ hosttest.Memory }
+
+func (running) Running() bool                          { return true }
+func (running) Run(string, ...string) ([]byte, error)  { return nil, os.ErrNotExist }
+func (running) Interfaces() ([]guard.Interface, error) { return nil, nil }
+
+func TestTunnels(t *testing.T) {
+	m, err := hosttest.New([]guard.Entry{{Path: "/sys/devices/virtual/net/wg0/uevent", Content: "DEVTYPE=wireguard\nINTERFACE=wg0\n"}, {Path: "/sys/class/net/wg0", Link: "../../devices/virtual/net/wg0"},
+		{Path: "/sys/class/net/eth0/uevent", Content: "INTERFACE=eth0\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := host.New(running{m}).Tunnels(); err != nil || !slices.Equal(got.WireGuard, []string{"wg0"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := host.New(m).Tunnels(); err == nil {
+		t.Error("of a copy: no error")
+	}
+}
