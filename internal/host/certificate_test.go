@@ -28,7 +28,7 @@ import (
 func issue(t testing.TB, name string, key, by any, issuer *x509.Certificate, public any) (*x509.Certificate, string) {
 	t.Helper()
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), DNSNames: []string{name},
-		IsCA: strings.HasPrefix(name, "ca"), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+		IsCA: strings.HasPrefix(name, "ca"), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
 	if issuer == nil {
 		issuer, by = c, key
 	}
