@@ -7,8 +7,6 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED ?= 0
 GOBUILD := go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 FUZZTIME ?= 60s
-# SQLite is C in Go's words: the detector would watch each access to its memory, take ten times as long, and find nothing of ours.
-RACE := -race -gcflags='modernc.org/...=-race=false'
 
 .PHONY: help
 help: ## list the targets
@@ -34,7 +32,7 @@ ephemeral: ## kernel and initramfs with the agent, and iPXE, from Debian package
 .PHONY: test
 test: ## everything that needs no root (as root on Debian it installs PostgreSQL for the store's suite)
 	deploy/deps.sh test
-	CGO_ENABLED=1 go test $(RACE) -short -shuffle=on -timeout 20m ./...
+	CGO_ENABLED=1 go test -race -short -shuffle=on -timeout 20m ./...
 	go test -shuffle=on -timeout 20m ./internal/region ./internal/region/secrets  # what is slow with the race detector
 	go test -count=1 ./test/testssl
 	go test -count=1 ./internal/firewall ./internal/host ./test/firewall  # in network namespaces, as root
