@@ -83,6 +83,40 @@ func ask(in *bufio.Reader, prompt string) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
+// opens is what opens an encrypted file: the age identity in a file if one is named, else a passphrase, which a terminal does not show.
+func opens(ctx context.Context, in *bufio.Reader, identity string) (id, passphrase secret.Value, err error) {
+	if identity != "" {
+		data, err := readBounded(identity)
+		if err != nil {
+			return id, passphrase, fault.Field("identity", "%v", err)
+		}
+		return secret.NewValue(data), passphrase, nil
+	}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		b, err := readHidden(ctx, "Passphrase of the file: ")
+		return id, secret.NewValue(b), err
+	}
+	line, err := ask(in, "")
+	return id, secret.FromString(line), err
+}
+
+// onHost parses a command's flags, those of the region's state among them, and opens the region for it.
+func onHost(ctx context.Context, name string, args []string, more func(*flag.FlagSet), fn func(*region.Region, config.Region) error) error {
+	fs := flag.NewFlagSet("metalward "+name, flag.ContinueOnError)
+	var c config.Region
+	stateFlags(fs, &c)
+	more(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	r, err := offline(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return fn(r, c)
+}
+
 // askPassword prompts twice on a terminal, and takes one line from anything else.
 func askPassword(ctx context.Context, in *bufio.Reader) (secret.Value, error) {
 	fd := int(os.Stdin.Fd())

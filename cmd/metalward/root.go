@@ -48,21 +48,9 @@ func secretsRoot(ctx context.Context, args []string) error {
 	return run[args[0]](ctx, args[1:])
 }
 
-// onRoot parses a sub-command's flags and opens the region with the root key that it is about.
+// onRoot is onHost for what is done about the root key.
 func onRoot(ctx context.Context, name string, args []string, more func(*flag.FlagSet), fn func(*region.Region, config.Region) error) error {
-	fs := flag.NewFlagSet("metalward secrets root "+name, flag.ContinueOnError)
-	var c config.Region
-	stateFlags(fs, &c)
-	more(fs)
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	r, err := offline(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return fn(r, c)
+	return onHost(ctx, "secrets root "+name, args, more, fn)
 }
 
 func rootStatus(ctx context.Context, args []string) error {
@@ -201,19 +189,9 @@ func importRoot(ctx context.Context, args []string) error {
 		return fault.Field("from", "Name the recovery file: %v.", err)
 	}
 	defer func() { _ = f.Close() }()
-	var id, passphrase secret.Value
-	if *identity != "" {
-		data, err := readBounded(*identity)
-		if err != nil {
-			return fault.Field("identity", "%v", err)
-		}
-		id = secret.NewValue(data)
-	} else {
-		line, err := ask(bufio.NewReader(os.Stdin), "Passphrase of the recovery file: ")
-		if err != nil {
-			return err
-		}
-		passphrase = secret.FromString(line)
+	id, passphrase, err := opens(ctx, bufio.NewReader(os.Stdin), *identity)
+	if err != nil {
+		return err
 	}
 	if err := region.ImportRoot(f, *dir, id, passphrase); err != nil {
 		return err

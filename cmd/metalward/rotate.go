@@ -46,27 +46,20 @@ func rotateBMC(ctx context.Context, args []string) error {
 }
 
 func rotateDatabase(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("metalward secrets rotate database", flag.ContinueOnError)
-	var c config.Region
-	stateFlags(fs, &c)
-	finish := fs.Bool("finish", false, "every region that logs in as the same role has the next password")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	r, err := offline(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	done, err := r.RotateDatabase(ctx, *finish)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(c.StateDir, config.DatabaseFile)
-	if done {
-		fmt.Printf("The role has a new password, which is in %s. The region uses it for every new connection, and for all within the hour.\n", path)
+	var finish *bool
+	return onHost(ctx, "secrets rotate database", args, func(fs *flag.FlagSet) {
+		finish = fs.Bool("finish", false, "every region that logs in as the same role has the next password")
+	}, func(r *region.Region, c config.Region) error {
+		done, err := r.RotateDatabase(ctx, *finish)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(c.StateDir, config.DatabaseFile)
+		if done {
+			fmt.Printf("The role has a new password, which is in %s. The region uses it for every new connection, and for all within the hour.\n", path)
+			return nil
+		}
+		fmt.Printf("The next password is in %s%s, and is not set yet, because there are other regions. Those that log in as the same role need the\nfile in their state folder, too, under the same name; then run: metalward secrets rotate database --finish\nand afterwards, on each of them: mv %s %s\n", path, region.DatabaseNext, config.DatabaseFile+region.DatabaseNext, config.DatabaseFile)
 		return nil
-	}
-	fmt.Printf("The next password is in %s%s, and is not set yet, because there are other regions. Those that log in as the same role need the\nfile in their state folder, too, under the same name; then run: metalward secrets rotate database --finish\nand afterwards, on each of them: mv %s %s\n", path, region.DatabaseNext, config.DatabaseFile+region.DatabaseNext, config.DatabaseFile)
-	return nil
+	})
 }

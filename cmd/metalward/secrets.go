@@ -12,6 +12,7 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/region"
 )
 
 const secretsUsage = `usage: metalward secrets COMMAND …
@@ -58,29 +59,22 @@ func secrets(ctx context.Context, args []string) error {
 }
 
 func rotateShared(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("metalward secrets rotate shared-secret", flag.ContinueOnError)
-	var c config.Region
-	stateFlags(fs, &c)
-	refuse := fs.Bool("refuse-tokens", false, "refuse tokens that are out already; by default they work until they expire, 15 minutes at most")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	r, err := offline(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	x, err := r.RotateShared(authz.AsSystem(ctx, "secrets"), *refuse)
-	if err != nil {
-		return err
-	}
-	fmt.Println("The shared secret was replaced, on all regions. Racks that have joined are not concerned.")
-	if x.PreviousEnds.IsZero() {
-		fmt.Println("Tokens that were made before are refused: make new ones.")
-	} else {
-		fmt.Printf("Tokens that were made before work until they expire, %s at the latest.\n", x.PreviousEnds.Local().Format(time.TimeOnly))
-	}
-	return nil
+	var refuse *bool
+	return onHost(ctx, "secrets rotate shared-secret", args, func(fs *flag.FlagSet) {
+		refuse = fs.Bool("refuse-tokens", false, "refuse tokens that are out already; by default they work until they expire, 15 minutes at most")
+	}, func(r *region.Region, _ config.Region) error {
+		x, err := r.RotateShared(authz.AsSystem(ctx, "secrets"), *refuse)
+		if err != nil {
+			return err
+		}
+		fmt.Println("The shared secret was replaced, on all regions. Racks that have joined are not concerned.")
+		if x.PreviousEnds.IsZero() {
+			fmt.Println("Tokens that were made before are refused: make new ones.")
+		} else {
+			fmt.Printf("Tokens that were made before work until they expire, %s at the latest.\n", x.PreviousEnds.Local().Format(time.TimeOnly))
+		}
+		return nil
+	})
 }
 
 func listSecrets(ctx context.Context, args []string) error {
@@ -164,26 +158,19 @@ func rotateKeys(ctx context.Context, args []string) error {
 }
 
 func rotateRoot(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("metalward secrets rotate root", flag.ContinueOnError)
-	var c config.Region
-	stateFlags(fs, &c)
-	finish := fs.Bool("finish", false, "every region has the new root.key: drop the old one")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	r, err := offline(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	done, err := r.RotateRoot(ctx, *finish)
-	if err != nil {
-		return err
-	}
-	if done {
-		fmt.Println("A new root key wraps the keys; the old one opens nothing here any more. Backups that were encrypted with it need it still: keep it with them.")
+	var finish *bool
+	return onHost(ctx, "secrets rotate root", args, func(fs *flag.FlagSet) {
+		finish = fs.Bool("finish", false, "every region has the new root.key: drop the old one")
+	}, func(r *region.Region, _ config.Region) error {
+		done, err := r.RotateRoot(ctx, *finish)
+		if err != nil {
+			return err
+		}
+		if done {
+			fmt.Println("A new root key wraps the keys; the old one opens nothing here any more. Backups that were encrypted with it need it still: keep it with them.")
+			return nil
+		}
+		fmt.Println("A new root key wraps the keys, beside the old one, because other regions may start with that: copy root.key of this state folder to\neach of them, then run: metalward secrets rotate root --finish")
 		return nil
-	}
-	fmt.Println("A new root key wraps the keys, beside the old one, because other regions may start with that: copy root.key of this state folder to\neach of them, then run: metalward secrets rotate root --finish")
-	return nil
+	})
 }

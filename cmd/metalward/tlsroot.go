@@ -73,19 +73,9 @@ func tlsRoot(ctx context.Context, args []string) error {
 			return fault.Field("from", "Name the file that export wrote: %v.", err)
 		}
 		defer func() { _ = f.Close() }()
-		var id, passphrase secret.Value
-		if *identity != "" {
-			data, err := readBounded(*identity)
-			if err != nil {
-				return fault.Field("identity", "%v", err)
-			}
-			id = secret.NewValue(data)
-		} else {
-			line, err := ask(in, "Passphrase of the file: ")
-			if err != nil {
-				return err
-			}
-			passphrase = secret.FromString(line)
+		id, passphrase, err := opens(ctx, in, *identity)
+		if err != nil {
+			return err
 		}
 		change := r.ImportTLSRoot
 		if args[0] == "remove" {

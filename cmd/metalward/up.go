@@ -237,23 +237,16 @@ func enrol(ctx context.Context, args []string) error {
 
 // rackToken prints an enrolment token, on the region's host: what Add rack controller does in the UI.
 func rackToken(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("metalward rack token", flag.ContinueOnError)
-	var c config.Region
-	stateFlags(fs, &c)
-	name := fs.String("name", "", "host name of the rack that may use it")
-	if err := fs.Parse(args); err != nil {
-		return err
-	}
-	r, err := offline(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	t, err := r.Controllers.MintToken(authz.AsSystem(ctx, "rack-token"), *name)
-	if err != nil {
-		return err
-	}
-	fmt.Println(t.Text().RevealString())
-	fmt.Fprintf(os.Stderr, "It works once, for %s, until %s.\n", t.RackName, t.Expires.Local().Format("15:04:05"))
-	return nil
+	var name *string
+	return onHost(ctx, "rack token", args, func(fs *flag.FlagSet) {
+		name = fs.String("name", "", "host name of the rack that may use it")
+	}, func(r *region.Region, _ config.Region) error {
+		t, err := r.Controllers.MintToken(authz.AsSystem(ctx, "rack-token"), *name)
+		if err != nil {
+			return err
+		}
+		fmt.Println(t.Text().RevealString())
+		fmt.Fprintf(os.Stderr, "It works once, for %s, until %s.\n", t.RackName, t.Expires.Local().Format("15:04:05"))
+		return nil
+	})
 }
