@@ -1,0 +1,403 @@
+package logs
+
+import "strings"
+
+// access reads a line of an access log: common, combined, with X-Forwarded-For behind, with a virtual host in front (nginx's and Apache's manuals of
+// log formats). The request ends at the first
+// quote, not escaped, that a status follows, since attackers put quotes into it.
+func (p *Parser) access(s string, r *Record) bool {
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' { // wrapped in quotes, as some collections are
+		s = s[1 : len(s)-1]
+	}
+	open := strings.Index(s, " [")
+	if open < 1 {
+		return false
+	}
+	// A user's name may hold " [": the stamp is the first bracket behind which a date stands.
+	var t int64
+	n := 0
+	for tries := 0; tries < 8; tries++ {
+		if t, n = p.clf(s[open+2:]); n > 0 {
+			break
+		}
+		next := strings.Index(s[open+2:], " [")
+		if next < 0 {
+			return false
+		}
+		open += 2 + next
+	}
+	if n == 0 {
+		return false
+	}
+	after := s[open+2+n:]
+	if !strings.HasPrefix(after, `] "`) {
+		return false
+	}
+	who := s[:open]
+	first, rest, _ := strings.Cut(who, " ")
+	if first == "" {
+		return false
+	}
+	client := first
+	// A virtual host may stand in front of the address: "host[:port] 203.0.113.9 - - [".
+	if _, ok := address(first); !ok {
+		second, more, found := strings.Cut(rest, " ")
+		if _, ok := address(second); ok && found {
+			r.Vhost, client, rest = first, second, more
+		}
+	}
+	if _, user, ok := strings.Cut(rest, " "); ok && user != "-" {
+		r.User = user
+	}
+	req, tail, ok := quotedRequest(after[3:])
+	if !ok {
+		return false
+	}
+	r.Kind = Web
+	if r.Message == "" {
+		r.Message = s
+	}
+	r.Time = t
+	r.blame(client)
+	p.request(req, r)
+	p.tail(tail, r)
+	return true
+}
+
+// quotedRequest finds the end of the request: the first quote, not escaped, that a status follows. What comes behind is status and size.
+func quotedRequest(s string) (req, tail string, ok bool) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\': // nginx writes a quote as \x22, Apache as \", so that none of a client's ends the request
+			i++
+		case '"':
+			if rest := s[i+1:]; len(rest) >= 2 && rest[0] == ' ' && status(rest[1:]) {
+				return s[:i], rest[1:], true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// status says whether a status code stands here: three digits, or "-" and "-1" of what never was answered, and then a blank or the end.
+func status(s string) bool {
+	if len(s) >= 3 && digits(s[:3]) == 3 {
+		return len(s) == 3 || s[3] == ' '
+	}
+	return strings.HasPrefix(s, "- ") || strings.HasPrefix(s, "-1 ")
+}
+
+// request splits "GET /a HTTP/1.1". Blanks within the target stay in it; one word, "-" or nothing are no request but are kept.
+func (p *Parser) request(req string, r *Record) {
+	sp := strings.IndexByte(req, ' ')
+	if sp < 0 {
+		if req != "-" {
+			r.Target = req
+		}
+		return
+	}
+	method := req[:sp]
+	for i := 0; i < len(method); i++ {
+		if c := method[i]; (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			r.Target = req
+			return
+		}
+	}
+	r.Method = method
+	rest := req[sp+1:]
+	if end := strings.LastIndexByte(rest, ' '); end >= 0 && strings.HasPrefix(rest[end+1:], "HTTP/") {
+		r.Protocol = rest[end+1:]
+		rest = rest[:end]
+	}
+	r.Target = rest
+}
+
+// tail reads status, size, referrer, agent, X-Forwarded-For.
+func (p *Parser) tail(s string, r *Record) {
+	word, rest, _ := strings.Cut(s, " ")
+	if n, ok := number(word); ok {
+		r.Status = int(n)
+	}
+	word, rest, _ = strings.Cut(rest, " ")
+	if n, ok := number(word); ok {
+		r.Size = int64(n)
+	}
+	var part [3]string
+	for i := range part {
+		rest = strings.TrimLeft(rest, " ")
+		if rest == "" || rest[0] != '"' {
+			break
+		}
+		end := closing(rest[1:])
+		if end < 0 {
+			part[i] = rest[1:]
+			break
+		}
+		part[i], rest = rest[1:1+end], rest[end+2:]
+	}
+	r.Referrer, r.Agent, r.Forwarded = dash(part[0]), dash(part[1]), dash(part[2])
+}
+
+// closing finds the quote that ends a value: one that a blank or the line's end follows and no backslash precedes.
+func closing(s string) int {
+	for from := 0; ; {
+		i := strings.IndexByte(s[from:], '"')
+		if i < 0 {
+			break
+		}
+		i += from
+		escapes := 0
+		for escapes < i && s[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 && (i+1 == len(s) || s[i+1] == ' ') {
+			return i
+		}
+		from = i + 1
+	}
+	return -1
+}
+
+func dash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+// webError reads error logs of nginx and Apache 2.2 and 2.4. Only what says who was refused, limited or malformed is an event.
+func (p *Parser) webError(s string, r *Record) bool {
+	switch {
+	case len(s) > 20 && s[4] == '/' && s[7] == '/':
+		return p.nginxError(s, r)
+	case len(s) > 27 && s[0] == '[':
+		return p.apacheError(s, r)
+	}
+	// nginx sends its errors to syslog without a stamp of its own only when told to; the body is then the same.
+	if strings.Contains(s, ", client: ") {
+		r.Kind = WebError
+		p.nginxBody(s, r)
+		return true
+	}
+	return false
+}
+
+func (p *Parser) nginxError(s string, r *Record) bool {
+	y1, a := two(s)
+	y2, b := two(s[2:])
+	mo, c := two(s[5:])
+	d, e := two(s[8:])
+	h, mi, sec, ok := clock(s[11:])
+	if !a || !b || !c || !e || !ok || mo < 1 || mo > 12 || d < 1 || d > 31 {
+		return false
+	}
+	r.Kind = WebError
+	r.Time = p.local(civil(y1*100+y2, mo, d, h, mi, sec, 0))
+	r.Program = "nginx"
+	rest := s[19:]
+	r.Message = strings.TrimLeft(rest, " ")
+	if i := strings.Index(rest, ": "); i > 0 { // "[error] 2035#2035: *9134 MSG"
+		rest = rest[i+2:]
+	}
+	p.nginxBody(rest, r)
+	return true
+}
+
+// nginxBody reads "MSG, client: A, server: S, request: "…", host: "…"". The message may hold what a client sent, so the last "client: " that an
+// address follows before ", server: " counts.
+func (p *Parser) nginxBody(s string, r *Record) {
+	head := s
+	if i := strings.LastIndex(s, ", server: "); i > 0 {
+		head = s[:i]
+		rest := s[i+len(", server: "):]
+		r.Vhost, _, _ = strings.Cut(rest, ",")
+		if _, q, ok := strings.Cut(rest, `request: "`); ok {
+			if end := strings.LastIndex(q, ` HTTP/`); end >= 0 {
+				if stop := strings.IndexByte(q[end:], '"'); stop > 0 {
+					q = q[:end+stop]
+				}
+			} else {
+				q, _, _ = strings.Cut(q, `"`)
+			}
+			p.request(q, r)
+		}
+	}
+	i := strings.LastIndex(head, ", client: ")
+	if i < 0 {
+		r.Outcome = Noise
+		return
+	}
+	who, _, _ := strings.Cut(head[i+len(", client: "):], ",")
+	r.blame(who)
+	msg := head[:i]
+	switch {
+	case strings.Contains(msg, "limiting requests") || strings.Contains(msg, "limiting connections"):
+		r.Event = "limit"
+	case strings.Contains(msg, "user \"") && (strings.Contains(msg, "was not found in") || strings.Contains(msg, "password mismatch")),
+		strings.Contains(msg, "no user/password was provided for basic authentication"), strings.Contains(msg, "PAM: user "):
+		r.Event, r.Outcome = "auth", Failure
+		if strings.Contains(msg, "no user/password was provided") { // the first request of every browser
+			r.Outcome = Noise
+		}
+		if _, u, ok := strings.Cut(msg, "user \""); ok {
+			if end := strings.LastIndexByte(u, '"'); end >= 0 {
+				if cut := strings.Index(u, `" was not found`); cut >= 0 {
+					end = cut
+				} else if cut := strings.Index(u, `": password mismatch`); cut >= 0 {
+					end = cut
+				}
+				r.User = u[:end]
+			}
+		}
+	case strings.Contains(msg, "access forbidden by rule"), strings.Contains(msg, "open() \"") && strings.Contains(msg, "failed (2: No such file"):
+		r.Event = "denied"
+	case strings.Contains(msg, "SSL_do_handshake() failed"), strings.Contains(msg, "client sent invalid"), strings.Contains(msg, "client sent plain HTTP"):
+		r.Event = "malformed"
+	}
+}
+
+func (p *Parser) apacheError(s string, r *Record) bool {
+	// "[Sat Nov 07 06:13:45.913548 2026] ", which syslog's envelope may have taken away.
+	rest := s
+	if t, n := p.apacheStamp(s); n > 0 {
+		r.Time = t
+		rest = strings.TrimLeft(s[n:], " ")
+	} else if !strings.Contains(s, "[client ") || !strings.Contains(s, "error]") {
+		return false
+	}
+	r.Kind = WebError
+	r.Program = "apache2"
+	r.Message = rest
+	// Groups in brackets follow; the client's is the first that begins with "client ": what comes later, a client may have written.
+	for strings.HasPrefix(rest, "[") {
+		end := strings.IndexByte(rest, ']')
+		if end < 0 {
+			break
+		}
+		group := rest[1:end]
+		rest = strings.TrimLeft(rest[end+1:], " ")
+		if who, ok := strings.CutPrefix(group, "client "); ok {
+			host, _ := split(who)
+			r.blame(host)
+			break
+		}
+	}
+	if i := strings.Index(rest, ": "); i > 0 && strings.HasPrefix(rest, "AH0") {
+		rest = rest[i+2:]
+	}
+	switch {
+	case strings.HasPrefix(rest, "user ") && (strings.Contains(rest, " not found") || strings.Contains(rest, "authentication failure") ||
+		strings.Contains(rest, "Password Mismatch") || strings.Contains(rest, "not allowed") || strings.Contains(rest, " in realm ")),
+		strings.Contains(rest, "nonce mismatch"), strings.HasPrefix(rest, "authentication failure"), strings.HasPrefix(rest, "Digest: "),
+		strings.HasPrefix(rest, "unknown algorithm"), strings.HasPrefix(rest, "invalid qop"), strings.HasPrefix(rest, "realm mismatch"),
+		strings.HasPrefix(rest, "invalid nonce"):
+		r.Event, r.Outcome = "auth", Failure
+		if u, ok := strings.CutPrefix(rest, "user "); ok {
+			for _, sep := range []string{": authentication failure", " not found", ": password mismatch", " in realm "} {
+				if i := indexFold(u, sep); i >= 0 {
+					u = u[:i]
+					break
+				}
+			}
+			r.User = strings.TrimSpace(u)
+		}
+	case strings.Contains(rest, "client denied by server configuration"), strings.Contains(rest, "File does not exist"),
+		strings.Contains(rest, "script not found or unable to stat"), strings.HasPrefix(rest, "script '"):
+		r.Event = "denied"
+		if _, path, ok := strings.Cut(rest, ": "); ok {
+			r.Target, _, _ = strings.Cut(path, ", referer: ")
+		}
+		if path, ok := strings.CutPrefix(rest, "script '"); ok {
+			r.Target, _, _ = strings.Cut(path, "'")
+		}
+	case strings.Contains(rest, "request failed: "), strings.Contains(rest, "Invalid URI in request"), strings.Contains(rest, "Invalid method in request"),
+		strings.Contains(rest, "URI too long"):
+		r.Event = "malformed"
+	}
+	return true
+}
+
+// apacheStamp reads the first bracket of a line of Apache's error log and says where it ends.
+func (p *Parser) apacheStamp(s string) (t int64, n int) {
+	end := strings.IndexByte(s, ']')
+	if end < 24 || end > 40 || s[4] != ' ' {
+		return 0, 0
+	}
+	stamp := s[5:end]
+	mo := month(stamp)
+	if len(stamp) < 19 || mo == 0 {
+		return 0, 0
+	}
+	d, a := two(stamp[4:])
+	h, mi, sec, ok := clock(stamp[7:])
+	if !a || !ok || d < 1 || d > 31 {
+		return 0, 0
+	}
+	micro, f := fraction(stamp[15:])
+	year, ok := number(strings.TrimSpace(stamp[15+f:]))
+	if !ok || year > 9999 {
+		return 0, 0
+	}
+	return p.local(civil(int(year), mo, d, h, mi, sec, micro)), end + 1
+}
+
+// haproxy reads HAProxy's HTTP log line (its manual, 8.2.3): client:port [stamp] frontend backend/server timers status bytes … "request".
+func (p *Parser) haproxy(s string, r *Record) bool {
+	open := strings.Index(s, " [")
+	if open < 3 {
+		return false
+	}
+	t, n := p.clf(s[open+2:])
+	if n == 0 || open+2+n >= len(s) || s[open+2+n] != ']' {
+		return false
+	}
+	colon := strings.LastIndexByte(s[:open], ':')
+	if colon < 1 {
+		return false
+	}
+	port, ok := number(s[colon+1 : open])
+	if _, valid := address(s[:colon]); !valid || !ok || port > 65535 {
+		return false
+	}
+	r.blame(s[:colon])
+	r.Sport = uint16(port)
+	r.Program = "haproxy"
+	if r.Message == "" {
+		r.Message = s
+	}
+	r.Time = t
+	rest := strings.TrimLeft(s[open+2+n+1:], " ")
+	r.Kind = Web
+	if strings.Contains(rest, "SSL handshake failure") || strings.Contains(rest, "Connection closed during SSL handshake") {
+		r.Event = "handshake"
+		return true
+	}
+	quote := strings.IndexByte(rest, '"')
+	if quote < 0 {
+		r.Kind = Other // the TCP log: no request
+		return true
+	}
+	// frontend backend/server timers status bytes
+	head := rest[:quote]
+	for i := 0; i < 3 && head != ""; i++ {
+		_, head, _ = strings.Cut(head, " ")
+	}
+	word, head, _ := strings.Cut(head, " ")
+	if c, ok := number(word); ok {
+		r.Status = int(c)
+	}
+	word, _, _ = strings.Cut(head, " ")
+	if c, ok := number(word); ok {
+		r.Size = int64(c)
+	}
+	req := rest[quote+1:]
+	if end := strings.LastIndexByte(req, '"'); end >= 0 {
+		req = req[:end]
+	}
+	if req == "<BADREQ>" {
+		r.Event = "malformed"
+		return true
+	}
+	p.request(req, r)
+	return true
+}
