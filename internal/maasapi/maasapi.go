@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/metal"
 )
 
 // Root is where the API lives.
@@ -49,6 +50,8 @@ type Param struct {
 	Required bool
 	Secret   bool // never logged, and read from standard input by the command line
 	Doc      string
+	// Unruled says why request rules are not shown the parameter, besides secret ones, which they never are.
+	Unruled string
 }
 
 // Name is the action's name in the description: create, read, update, delete, or the op.
@@ -63,6 +66,24 @@ func (o *Operation) Name() string {
 func (o *Operation) Accepts(name string) bool {
 	return slices.ContainsFunc(o.Params, func(p Param) bool { return p.Name == name }) || slices.Contains(o.Compat, name) ||
 		slices.ContainsFunc(o.Prefix, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// Opaque reports whether request rules are not shown a parameter. A machine's power parameters are told apart by its power type.
+func (o *Operation) Opaque(name string) bool {
+	if slices.ContainsFunc(o.Params, func(p Param) bool { return p.Name == name && (p.Secret || p.Unruled != "") }) {
+		return true
+	}
+	for _, prefix := range o.Prefix {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && slices.ContainsFunc(metal.PowerTypes, func(t metal.PowerType) bool { return slices.Contains(t.Secrets(), rest) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// OpaqueAnywhere reports whether any operation has such a parameter: pages and logins have fields of the same names.
+func OpaqueAnywhere(name string) bool {
+	return slices.ContainsFunc(Operations, func(o Operation) bool { return o.Opaque(name) })
 }
 
 // PathParams are the names in the path, in order.
@@ -126,11 +147,15 @@ var HandlerInfo = withProviders(map[string]string{
 	"RackControllersHandler": "Manage rack controllers.", "RackControllerHandler": "Manage a rack controller.",
 	"UserGroupsHandler": "Manage user groups.", "UserGroupHandler": "Manage a user group.", "RolesHandler": "Manage roles.", "RoleHandler": "Manage a role.",
 	"GrantsHandler": "Manage who is granted what.", "GrantHandler": "Manage a grant.", "NotificationsHandler": "Manage notifications.", "NotificationHandler": "Manage a notification.",
-	"SecretsHandler": "See how secrets are kept.",
-	"VaultHandler":   "See where secrets are kept, and how Vault is.",
-	"TLSHandler":     "Manage the certificate that pages and API show.",
-	"HealthHandler":  "Tell how what the region depends on stands.",
-	"TrailHandler":   "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
+	"SecretsHandler":    "See how secrets are kept.",
+	"VaultHandler":      "See where secrets are kept, and how Vault is.",
+	"TLSHandler":        "Manage the certificate that pages and API show.",
+	"HostChecksHandler": "See how the controllers' own hosts stand.", "HostCheckHandler": "See what the checks of a controller's own host found.",
+	"HostCheckWaiversHandler": "Manage who answers for which findings.", "HostCheckWaiverHandler": "Manage a waiver.",
+	"AlertsHandler": "See what detections found in security events and logs.", "HostLogsHandler": "See which logs the controllers read.", "AlertHandler": "Work off an alert.", "AlertSourcesHandler": "See where alerts come from.", "AlertUnitsHandler": "See which detections run.", "AlertUnitHandler": "See and change when a detection fires.",
+	"BlocksHandler": "Manage who is shut out of the site.", "BlockHandler": "Manage the block of an address.", "BlockPolicyHandler": "Manage what is enforced against whom.",
+	"HealthHandler": "Tell how what the region depends on stands.",
+	"TrailHandler":  "Read and export the audit trail.", "AccessHandler": "Find out who can do what, and why.",
 	"RegionControllersHandler": "Manage region controllers.", "RegionControllerHandler": "Manage a region controller.",
 })
 

@@ -19,7 +19,7 @@ var machineFields = []Param{
 	opt("architecture", "Such as amd64/generic."),
 	opt("mac_addresses", "MAC addresses of its interfaces; repeat the field. Needed to create, ignored by update."),
 	opt("power_type", "How its BMC is spoken to: ipmi or manual."),
-	opt("power_parameters", "All power parameters as one JSON object."),
+	{Name: "power_parameters", Doc: "All power parameters as one JSON object.", Unruled: "it holds the BMC's password"},
 	opt("pool", "Name of its resource pool."),
 	opt("zone", "Name of its zone."),
 	opt("cpu_count", "Number of CPU threads; commissioning finds it out."),
@@ -52,7 +52,7 @@ var constraints = []Param{
 }
 
 // Operations is the table.
-var Operations = slices.Concat(coreOperations, accountOperations, userOperations, accessOperations, trailOperations, notificationOperations, providerOperations, tlsOperations, secretsOperations, healthOperations)
+var Operations = slices.Concat(coreOperations, accountOperations, userOperations, accessOperations, trailOperations, notificationOperations, providerOperations, tlsOperations, secretsOperations, hostCheckOperations, alertOperations, blockOperations, healthOperations)
 
 var coreOperations = []Operation{
 	{ID: "version.read", Handler: "VersionHandler", Method: "GET", Path: "/version/", Anonymous: true, Action: authz.PublicView,
@@ -155,7 +155,7 @@ var coreOperations = []Operation{
 	{ID: "zone.delete", Handler: "ZoneHandler", Method: "DELETE", Path: "/zones/{name}/", Action: authz.ZoneEdit, Status: 204, Doc: "Delete an empty zone."},
 
 	{ID: "sshkeys.list", Handler: "SSHKeysHandler", Method: "GET", Path: "/account/prefs/sshkeys/", Action: authz.KeyView, Returns: "a list of keys", Doc: "List the current user's SSH keys."},
-	{ID: "sshkeys.create", Handler: "SSHKeysHandler", Method: "POST", Path: "/account/prefs/sshkeys/", Action: authz.KeyEdit, Params: []Param{req("key", "A public key, one line.")},
+	{ID: "sshkeys.create", Handler: "SSHKeysHandler", Method: "POST", Path: "/account/prefs/sshkeys/", Action: authz.KeyEdit, Params: []Param{{Name: "key", Required: true, Doc: "A public key, one line.", Unruled: "base64 is arbitrary text; the key is parsed"}},
 		Status: 201, Returns: "the key", Doc: "Add an SSH key. It is placed on machines that the user deploys from then on."},
 	{ID: "sshkey.read", Handler: "SSHKeyHandler", Method: "GET", Path: "/account/prefs/sshkeys/{id}/", Action: authz.KeyView, Returns: "the key", Doc: "Read one of the current user's SSH keys."},
 	{ID: "sshkey.delete", Handler: "SSHKeyHandler", Method: "DELETE", Path: "/account/prefs/sshkeys/{id}/", Action: authz.KeyEdit, Status: 204, Doc: "Delete one of the current user's SSH keys."},

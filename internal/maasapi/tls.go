@@ -2,13 +2,15 @@ package maasapi
 
 import "github.com/metalward/metalward/internal/authz"
 
+const pemUnruled = "base64 is arbitrary text; the certificates are parsed"
+
 // tlsOperations are what MAAS has as config-tls on its host only.
 var tlsOperations = []Operation{
 	{ID: "tls.read", Handler: "TLSHandler", Method: "GET", Path: "/tls/", Action: authz.TLSView,
 		Returns: "the certificate, its chain, warnings, and all that the site depends on with when they end", Doc: "Read which certificate the pages and the API show."},
 	{ID: "tls.enable", Handler: "TLSHandler", Method: "POST", Path: "/tls/", Op: "enable", Action: authz.TLSEdit,
-		Params: []Param{{Name: "key", Required: true, Secret: true, Doc: "The private key, PEM. It is sealed, and never shown again."}, req("cert", "The certificate and those between it and its authority, PEM, in any order."),
-			opt("cacert", "The authority's certificate, PEM, if clients do not know it anyway.")},
+		Params: []Param{{Name: "key", Required: true, Secret: true, Doc: "The private key, PEM. It is sealed, and never shown again."}, {Name: "cert", Required: true, Doc: "The certificate and those between it and its authority, PEM, in any order.", Unruled: pemUnruled},
+			{Name: "cacert", Doc: "The authority's certificate, PEM, if clients do not know it anyway.", Unruled: pemUnruled}},
 		Returns: "as read", Doc: "Show a certificate that you bring. It is checked first, and no connection is dropped."},
 	{ID: "tls.acme", Handler: "TLSHandler", Method: "POST", Path: "/tls/", Op: "acme", Action: authz.TLSEdit,
 		Params: []Param{req("directory", "The https:// address of an authority's ACME directory."), req("agree_tos", "true: yes, to the authority's terms of service."),

@@ -15,6 +15,8 @@ var userOperations = []Operation{
 		Params: []Param{req("username", "Name to log in with."), opt("email", "E-mail address."), isSuperuser}, Returns: "the user, with the link, which is shown this once",
 		Doc: "Create a user, and a link that works once, for 30 minutes, to choose a password."},
 	{ID: "users.whoami", Handler: "UsersHandler", Method: "GET", Path: "/users/", Op: "whoami", Action: authz.UserView, Returns: "the current user", Doc: "Read who is logged in."},
+	{ID: "users.security", Handler: "UsersHandler", Method: "GET", Path: "/users/", Op: "security", Action: authz.UserInspect,
+		Returns: "a list of users: how each gets in, and how many keys and sessions each has", Doc: "List how users get in: passwords, second factors, API keys, sessions. A key that only reads will do."},
 	{ID: "user.read", Handler: "UserHandler", Method: "GET", Path: "/users/{username}/", Action: authz.UserView, Returns: "the user", Doc: "Read a user."},
 	{ID: "user.update", Handler: "UserHandler", Method: "PUT", Path: "/users/{username}/", Action: authz.UserEdit, Params: []Param{opt("email", "E-mail address.")},
 		Returns: "the user", Doc: "Change a user."},
