@@ -48,7 +48,8 @@ type Password struct {
 	User    string
 	Kind    HashKind
 	Locked  bool      // a password is kept, and not accepted
-	Changed time.Time // the day; zero where it is not known
+	Changed time.Time // the day; zero where it is not known, or where a new one is asked for at the next login
+	MaxDays int       // after which a new one is asked for; 0 where that is never
 }
 
 // HashKind is how a password is kept.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -57,8 +58,12 @@ func (s Severity) String() string { return severities[s] }
 // MarshalText is the severity's name.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes a severity's name.
+// UnmarshalText takes a severity's name; none is 0, which MarshalText writes so.
 func (s *Severity) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*s = 0
+		return nil
+	}
 	v, ok := ParseSeverity(string(text))
 	if !ok {
 		return fmt.Errorf("%q is no severity", text)
@@ -156,7 +161,7 @@ func (c *Check) Run(h Host, p Product) []Finding {
 
 // Blind is the observation that a subject cannot be judged.
 func Blind(subject string, err error) Observation {
-	return Observation{State: Unchecked, Subject: subject, Evidence: []string{"It could not be found out: " + Show(err.Error()) + "."}}
+	return Observation{State: Unchecked, Subject: subject, Evidence: []string{"It could not be found out: " + Show(strings.ReplaceAll(err.Error(), "\n", "; ")) + "."}}
 }
 
 // Sample is a host as data. The catalogue's test judges it.
@@ -172,6 +177,10 @@ type Sample struct {
 	Certificates map[string]Certificate // by their files
 	Handshakes   map[int]Handshake      // by the port
 	Tunnels      Tunnels
+	Flaws        []FlawFile // nil where no file was named
+	Learned      *Learned   // nil for nothing
+	Database     *Database  // nil where nobody has asked
+	BMCs         []BMC
 }
 
 // SampleTime is when samples are looked at.
@@ -188,6 +197,7 @@ type Entry struct {
 	Socket  bool
 	ACL     string // entries, such as "user:bob:r-- group::---", the last being the file's own group; Mode has the mask then
 	Hidden  bool   // whoever checks may not look at it
+	Days    int    // since it was last changed
 }
 
 // Problem says what is wrong with a check's description, or nil.

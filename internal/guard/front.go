@@ -33,6 +33,10 @@ type Front struct {
 	Raw     bool   // connections are passed on as they are: there are no requests to look at
 
 	Servers []Upstream // where requests go
+	Behind  []Backend  // a balancer's groups of servers that requests go to
+	Limit   int        // the most connections of a balancer at once; 0 where nothing sets it
+	Timeout string     // how long a balancer waits for a client, as written; "" or 0 for ever
+	Close   bool       // a balancer closes connections to servers after each answer, by what stands here
 	Logged  bool       // requests are logged
 	Unsure  []string   // what cannot be told, and why
 }
@@ -48,6 +52,20 @@ type Upstream struct {
 	Backup  bool
 	File    string
 	Line    int
+}
+
+// Backend is how a balancer treats a group of servers.
+type Backend struct {
+	Name, File string
+	Line       int
+	Balance    string // the algorithm; "" for the usual one, each in turn
+	Hash       string // how its hashes choose a server; "" for the usual way, by the number of servers
+	Sticky     bool   // a cookie or table keeps clients with a server
+	Retries    string // as written; "" for the usual number
+	Redispatch bool   // a retry may go to another server
+	Close      bool   // connections to servers are closed after each answer, by what stands here
+	Connect    string // how long it waits for a connection, and for an answer, as written; "" or 0 for ever
+	Server     string
 }
 
 // Port is the port of a server, 0 for none.

@@ -6,9 +6,23 @@ import (
 	"time"
 )
 
-// Host is what checks may ask of a host. Paths are absolute, as the host itself would write them. Errors are fs.ErrNotExist where there
-// is nothing; any other means that it could not be found out.
+// Host is what checks may ask of a host. Paths are absolute, as the host itself would write them; /var/lib/metalward stands for the folder
+// where Metalward keeps its state there. Errors are fs.ErrNotExist where there is nothing; any other means that it could not be found out.
 type Host interface {
+	Versions
+	Services
+	// Processes are those of the running host that belong to units whose names begin with one of the words.
+	Processes(units ...string) ([]Process, error)
+	// Units are services of systemd's whose names begin with one of the words, as their files have them.
+	Units(prefixes ...string) ([]Unit, error)
+	// SnapState is what snapd knows of a snap.
+	SnapState(snap string) (SnapState, error)
+	// Learned is what the host is to be compared with; nil for nothing.
+	Learned() *Learned
+	// BMCs are those that somebody named.
+	BMCs() []BMC
+	// Database is what the database of MAAS says, of the product of it. or its API, or that of Metalward. Errors: ErrNoDatabase, ErrNoAPI.
+	Database(p Product) (Database, error)
 	// Postgres are the PostgreSQL servers whose configuration is on the host.
 	Postgres() ([]Postgres, error)
 	// SSH is the configuration of the SSH server, Sudo that of sudo.
@@ -26,8 +40,12 @@ type Host interface {
 	Storage(path string) (Storage, error)
 	// MAASConfig is what a regiond.conf says.
 	MAASConfig(path string) (MAASConfig, error)
+	// Profiles are those of a file of the maas command.
+	Profiles(path string) ([]Profile, error)
 	// Leaks finds secrets in a file of commands, or of a process's command or environment.
 	Leaks(path string) ([]Leak, error)
+	// LogLeaks is Leaks for a log, or for the Journal of the running host, of which it tells entries instead of lines.
+	LogLeaks(path string) ([]Leak, error)
 	// Now is the time that the host is looked at.
 	Now() time.Time
 	// Fronts are the addresses at which web servers and balancers take connections, those of MAAS's own for its product.
@@ -70,6 +88,7 @@ type File struct {
 	Mode    uint32      // permissions and the bits above, at most 0o7777
 	UID     uint32
 	GID     uint32
+	Changed time.Time  // when its content was last changed
 	Group   uint32     // what GID's group may do: as Mode says, unless an access list gives it less (acl(5): Mode has the mask then)
 	ACL     []ACLEntry // named users and groups only
 	ACLErr  error      // why the access list is not known
@@ -87,6 +106,8 @@ type ACLEntry struct {
 type Accounts struct {
 	Users  []User
 	Groups []Group
+	// Metalward is whom its daemon is known to run as, though not called so: who may own its state then. "" where that is not known.
+	Metalward string
 }
 
 // User is a line of /etc/passwd.

@@ -32,10 +32,22 @@ type Interface struct {
 	Prefixes []netip.Prefix // its addresses, with the networks that they are in
 }
 
+// Wide reports whether strangers are in a network, though it may not be all there is: no private network is wider than 10.0.0.0/8 and
+// fc00::/7. Sources: RFC 1918, RFC 4193.
+func Wide(p netip.Prefix) bool {
+	least := 8
+	if p.Addr().Is6() {
+		least = 7
+	}
+	return p.IsValid() && p.Bits() < least
+}
+
 // What Host.Connect may end in.
 var (
 	// ErrRefused means that the other host has answered, and that nothing listens there.
 	ErrRefused = errors.New("it answers, and nothing listens there")
 	// ErrNotAsked means that nobody has asked to try.
 	ErrNotAsked = errors.New("connections are tried only when they are asked for")
+	// ErrNoFiles means that nobody has named a file of known flaws.
+	ErrNoFiles = errors.New("no file of known flaws was named")
 )

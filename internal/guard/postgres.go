@@ -87,7 +87,7 @@ const (
 	BySocket   Reach = iota // a Unix socket
 	ByLoopback              // this host's own addresses
 	ByNetwork               // other hosts
-	ByAnybody               // every address of IPv4 or IPv6
+	ByAnybody               // every address of IPv4 or IPv6, or so many that strangers are among them
 )
 
 // Reach tells from where the rule lets in. Names of hosts, samehost and samenet count as what they may at most be.
@@ -95,7 +95,7 @@ func (r HBARule) Reach() Reach {
 	switch {
 	case r.Type == "local":
 		return BySocket
-	case r.Address == "all", r.From.IsValid() && r.From.Bits() == 0:
+	case r.Address == "all", Wide(r.From):
 		return ByAnybody
 	case r.Address == "samehost", r.Address == "localhost", r.From.IsValid() && r.From.Addr().IsLoopback():
 		return ByLoopback

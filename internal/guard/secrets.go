@@ -14,3 +14,9 @@ type Leak struct {
 	Line int    // in a file, from 1; 0 where there are none
 	What string // in words, such as "a password in the URL of a database"
 }
+
+// Journal names the host's journal where a path of a log is asked for.
+const Journal = "the journal"
+
+// Profile is a profile of the maas command, without its key.
+type Profile struct{ Name, URL string }

@@ -3,32 +3,57 @@ package harden
 import (
 	"encoding/csv"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
 
+var csvHeads = []string{"severity", "state", "check", "title", "product", "subject", "evidence", "fix", "undo", "known", "waived by", "waived until", "reason", "fingerprint"}
+
 func writeCSV(w io.Writer, r *Report) error {
-	out := csv.NewWriter(w)
-	row := func(cells ...string) {
-		for i := range cells {
-			cells[i] = inert(cells[i])
+	return writeRows(w, append([][]string{slices.Clone(csvHeads)}, rowsOf(r)...))
+}
+
+// writeCSV has the host as another column, the first.
+func (f *Fleet) writeCSV(w io.Writer) error {
+	rows := [][]string{append([]string{"host"}, csvHeads...)}
+	for _, h := range f.Hosts {
+		if h.Report == nil {
+			rows = append(rows, []string{h.Host, "", "error", "", "", "", "", h.Error, "", "", "", "", "", "", ""})
+			continue
 		}
-		_ = out.Write(cells) // Error tells
+		for _, row := range rowsOf(h.Report) {
+			rows = append(rows, append([]string{h.Host}, row...))
+		}
 	}
-	row("severity", "state", "check", "title", "product", "subject", "evidence", "fix", "undo", "known", "waived by", "waived until", "reason", "fingerprint")
+	return writeRows(w, rows)
+}
+
+func rowsOf(r *Report) (rows [][]string) {
 	for _, f := range r.Findings {
 		waiver := Waiver{}
 		if f.Waiver != nil {
 			waiver = *f.Waiver
 		}
-		row(f.Severity.String(), string(f.State), f.Check, f.Title, string(f.Product), f.Subject, strings.Join(f.Evidence, "\n"), strings.Join(f.Fix, "\n"),
-			strings.Join(f.Undo, "\n"), strconv.FormatBool(f.Known), waiver.Owner, waiver.Until, waiver.Reason, f.ID)
+		rows = append(rows, []string{f.Severity.String(), string(f.State), f.Check, f.Title, string(f.Product), f.Subject, strings.Join(f.Evidence, "\n"), strings.Join(f.Fix, "\n"),
+			strings.Join(f.Undo, "\n"), strconv.FormatBool(f.Known), waiver.Owner, waiver.Until, waiver.Reason, f.ID})
 	}
 	for _, n := range r.Notes {
-		row("", "note", "", "", "", "", n, "", "", "", "", "", "", "")
+		rows = append(rows, []string{"", "note", "", "", "", "", n, "", "", "", "", "", "", ""})
 	}
 	for _, n := range r.Remarks {
-		row("", "remark", "", "", "", "", n, "", "", "", "", "", "", "")
+		rows = append(rows, []string{"", "remark", "", "", "", "", n, "", "", "", "", "", "", ""})
+	}
+	return rows
+}
+
+func writeRows(w io.Writer, rows [][]string) error {
+	out := csv.NewWriter(w)
+	for _, row := range rows {
+		for i := range row {
+			row[i] = inert(row[i])
+		}
+		_ = out.Write(row) // Error tells
 	}
 	out.Flush()
 	return out.Error()

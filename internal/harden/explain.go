@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/guard/catalog"
 )
 
 // Explain writes what there is to say of a check.
@@ -24,6 +25,9 @@ func Explain(w io.Writer, c *guard.Check) error {
 		if v := c.Versions[p]; v != "" {
 			fmt.Fprintf(&b, "  %s: %s\n", productNames[p], v)
 		}
+	}
+	if why := catalog.WhyUnseen(c.ID); why != "" {
+		fmt.Fprintf(&b, "Proof\n  %s\n", why)
 	}
 	b.WriteString("References\n")
 	for _, r := range c.References {

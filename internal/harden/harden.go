@@ -5,9 +5,15 @@
 package harden
 
 import (
+	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,17 +22,40 @@ import (
 	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/guard/catalog"
 	"github.com/metalward/metalward/internal/host"
+	"github.com/metalward/metalward/internal/maasdb"
+	"github.com/metalward/metalward/internal/maaspeople"
 )
 
 // Options say what to look at.
 type Options struct {
-	Root    string         // the host's files: "/", or a folder with a copy of another host's
-	Profile guard.Role     // whose checks; guard.AnyRole for both
-	Only    []string       // ids or groups of checks; none for all
-	FailOn  guard.Severity // what is less does not count against the host
-	Version string         // of this program
-	Now     time.Time
-	Connect bool // try connections that the host has to be able to make
+	Root     string         // the host's files: "/", or a folder with a copy of another host's
+	State    string         // where Metalward keeps its state there, if not in /var/lib/metalward
+	Account  string         // whom Metalward runs as there, if not metalward
+	Profile  guard.Role     // whose checks; guard.AnyRole for both
+	Only     []string       // ids or groups of checks; none for all
+	FailOn   guard.Severity // what is less does not count against the host
+	Version  string         // of this program
+	Now      time.Time
+	Connect  bool               // try connections that the host has to be able to make
+	OSV      []string           // files of known flaws, of this format
+	OVAL     []string           // likewise
+	Database bool               // read the database that a region of MAAS names
+	API      *maaspeople.Access // ask the API of the region here; nil for not
+	BMCs     []string           // addresses of those to ask what they tell anybody
+	Against  *guard.Learned     // what the host is compared with; nil for nothing
+	// Progress, if it is not nil, is told how many of how many checks are done, or hosts of RunHosts, never two at once.
+	Progress func(done, of int)
+}
+
+// accountName is what accounts are called. Source: useradd(8), "Caveats".
+var accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,31}$`)
+
+// named complains about an account that none is called by. Kinds: Invalid.
+func (o Options) named() error {
+	if o.Account != "" && !accountName.MatchString(o.Account) {
+		return fault.New(fault.Invalid, "account: %s is no name of an account.", guard.Quote(o.Account))
+	}
+	return nil
 }
 
 // patience is how long a connection may take; all of a check are tried at once.
@@ -133,16 +162,117 @@ func Run(o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.named(); err != nil {
+		return nil, err
+	}
+	facts, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = facts.Close() }()
+	facts.Against(o.Against)
+	if o.Connect {
+		facts.Connecting(patience)
+	}
+	if err := know(facts, "osv", o.OSV); err != nil {
+		return nil, err
+	}
+	if err := know(facts, "oval", o.OVAL); err != nil {
+		return nil, err
+	}
+	if o.Database {
+		if err := ask(facts); err != nil {
+			return nil, err
+		}
+	}
+	if o.API != nil {
+		if err := askAPI(facts, *o.API); err != nil {
+			return nil, err
+		}
+	}
+	if len(o.BMCs) > host.MaxBMCs {
+		return nil, fault.New(fault.Invalid, "bmc: More than %d are named: check them in several runs.", host.MaxBMCs)
+	}
+	facts.Heard(host.AskBMCs(context.Background(), o.BMCs))
+	return run(o, checks, facts)
+}
+
+// ask reads the database of each region of MAAS that is here. Kinds: Invalid where there is none.
+func ask(facts *host.Facts) error {
+	asked := false
+	for _, p := range []guard.Product{guard.MAASDeb, guard.MAASSnap} {
+		s, err := facts.DatabaseSettings(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		asked = true
+		var d guard.Database
+		if err == nil {
+			d, err = maasdb.Read(context.Background(), maasdb.Access(s))
+		}
+		facts.Told(p, d, err)
+	}
+	if !asked {
+		return fault.New(fault.Invalid, "database: No region of MAAS is here, whose regiond.conf would name one.")
+	}
+	return nil
+}
+
+// askAPI asks the API of the region that is here: which of MAAS's products it is, if both are, the API does not say. Kinds: Invalid where there is
+// none, or another than what answers.
+func askAPI(facts *host.Facts, access maaspeople.Access) error {
+	var here []guard.Product
+	for _, p := range guard.Products {
+		if err := catalog.Region(facts, p); !errors.Is(err, fs.ErrNotExist) {
+			here = append(here, p)
+		}
+	}
+	if len(here) == 0 {
+		return fault.New(fault.Invalid, "api: No region of MAAS or Metalward is here: run it on the region, or leave --api out.")
+	}
+	d, ours, err := access.Read(context.Background())
+	there := slices.DeleteFunc(slices.Clone(here), func(p guard.Product) bool { return err == nil && (p == guard.Metalward) != ours })
+	if len(there) == 0 {
+		return fault.New(fault.Invalid, "api: What answers there is of another product than the region that is here.")
+	}
+	for _, p := range there {
+		facts.Told(p, d, err)
+	}
+	return nil
+}
+
+// open opens the host's files. Kinds: Invalid.
+func open(o Options) (*host.Facts, error) {
 	facts, err := host.Open(o.Root)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "root: Name a folder with a host's files: %s.", guard.Show(err.Error()))
 	}
-	defer func() { _ = facts.Close() }()
 	facts.At(o.Now)
-	if o.Connect {
-		facts.Connecting(patience)
+	if o.State != "" || o.Account != "" {
+		facts.State(cmp.Or(o.State, "/var/lib/metalward"), o.Account)
 	}
-	return run(o, checks, facts)
+	if o.State != "" {
+		if _, err := facts.File(o.State); err != nil {
+			_ = facts.Close()
+			return nil, fault.New(fault.Invalid, "state: Name the folder where Metalward keeps its state: %s.", guard.Show(err.Error()))
+		}
+	}
+	return facts, nil
+}
+
+// know has the host look through files of known flaws. Kinds: Invalid.
+func know(facts *host.Facts, format string, files []string) error {
+	for _, path := range files {
+		f, err := os.Open(path)
+		if err == nil {
+			err = facts.Know(format, path, f)
+			_ = f.Close()
+		}
+		if err != nil {
+			return fault.New(fault.Invalid, "%s: %s cannot be used: %s.", format, guard.Quote(path), guard.Show(err.Error()))
+		}
+	}
+	return nil
 }
 
 func run(o Options, checks []*guard.Check, facts *host.Facts) (*Report, error) {
@@ -164,13 +294,16 @@ func run(o Options, checks []*guard.Check, facts *host.Facts) (*Report, error) {
 		return nil, fault.New(fault.NotFound, "Neither MAAS (snap or packages) nor Metalward is installed below %s: there is nothing to check.", r.Root)
 	}
 	r.Products = products
-	for _, c := range checks {
-		if o.Profile != guard.AnyRole && c.Role != guard.AnyRole && c.Role != o.Profile {
+	for i, c := range checks {
+		if o.Progress != nil {
+			o.Progress(i, len(checks))
+		}
+		if !concerns(c, o.Profile) {
 			continue
 		}
 		ran := false
 		for _, p := range products {
-			for _, f := range c.Run(facts, p.Product) {
+			for _, f := range judge(context.Background(), c, facts, p.Product) {
 				ran = true
 				r.Findings = append(r.Findings, finding(f))
 			}
@@ -182,14 +315,19 @@ func run(o Options, checks []*guard.Check, facts *host.Facts) (*Report, error) {
 	if len(r.Findings) == 0 {
 		return nil, fault.New(fault.Invalid, "None of these checks is for what is installed and for the profile %s.", r.Profile)
 	}
+	r.order()
+	r.settle()
+	return r, nil
+}
+
+// order puts the worst first.
+func (r *Report) order() {
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		if a.State != b.State {
 			return slices.Index(guard.States, a.State) - slices.Index(guard.States, b.State)
 		}
 		return int(b.Severity - a.Severity)
 	})
-	r.settle()
-	return r, nil
 }
 
 func finding(f guard.Finding) Finding {

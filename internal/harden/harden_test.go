@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/host/hosttest"
@@ -467,4 +468,64 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Files of known flaws are read before anything is checked, and what they know is a finding.
+func TestFlaws(t *testing.T) {
+	root, files := t.TempDir(), t.TempDir()
+	if err := hosttest.Write(root, append([]guard.Entry{{Path: "/etc/os-release", Content: "ID=debian\nVERSION_ID=12\n"}}, strong...), nil); err != nil {
+		t.Fatal(err)
+	}
+	file := func(name, text string) string {
+		at := filepath.Join(files, name)
+		if err := os.WriteFile(at, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	good := file("good.json", `{"id": "X-1", "affected": [{"package": {"ecosystem": "Debian:12", "name": "maas-rack-controller"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1:3.5.9"}]}]}]}`)
+	o := Options{Root: root, Only: []string{"versions-flaws"}, FailOn: guard.Low, Now: now, OSV: []string{good}}
+	r, err := Run(o)
+	if err != nil || len(r.Findings) != 1 || r.Code() != 1 || !strings.Contains(strings.Join(r.Findings[0].Evidence, ""), "X-1, fixed in 1:3.5.9") {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	for _, c := range []struct {
+		osv, oval []string
+		says      string
+	}{
+		{[]string{filepath.Join(files, "none")}, nil, "no such file"},
+		{[]string{file("bad.json", "[")}, nil, "osv: "},
+		{[]string{files}, nil, "is a directory"},
+		{nil, []string{good}, "oval: "},
+	} {
+		o.OSV, o.OVAL = c.osv, c.oval
+		if _, err := Run(o); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%q %q: got %v, want %q", c.osv, c.oval, err, c.says)
+		}
+	}
+}
+
+// The database is asked of a region alone, and never by a copy of one's files.
+func TestDatabase(t *testing.T) {
+	rack, region := t.TempDir(), t.TempDir()
+	if err := hosttest.Write(rack, strong, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := hosttest.Write(region, append([]guard.Entry{{Path: "/etc/maas/regiond.conf", Content: "database_host: 192.0.2.1\ndatabase_pass: hunter2\n"}}, strong...), nil); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Root: rack, Only: []string{"users"}, FailOn: guard.Low, Now: now, Database: true}
+	if _, err := Run(o); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "No region of MAAS is here") {
+		t.Errorf("a rack: got %v", err)
+	}
+	for o.Database, o.Root = range map[bool]string{true: region, false: region} {
+		r, err := Run(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]string{true: "run it on the region", false: "with --database"}[o.Database]
+		if r.Code() != 2 || len(r.Findings) < 8 || !strings.Contains(strings.Join(r.Findings[0].Evidence, ""), want) {
+			t.Errorf("asked %v: got %d, %+v", o.Database, r.Code(), r.Findings)
+		}
+	}
 }

@@ -18,7 +18,7 @@ type (
 	}
 	junitSuite struct {
 		Name      string      `xml:"name,attr"`
-		Timestamp string      `xml:"timestamp,attr"`
+		Timestamp string      `xml:"timestamp,attr,omitempty"`
 		Tests     int         `xml:"tests,attr"`
 		Failures  int         `xml:"failures,attr"`
 		Errors    int         `xml:"errors,attr"`
@@ -42,9 +42,25 @@ type (
 
 // writeJUnit has a failure for what counts, an error for what would count and could not be checked, and calls skipped what does not count.
 func writeJUnit(w io.Writer, r *Report) error {
-	out := junitSuites{Name: "metalward harden check"}
+	return writeSuites(w, suitesOf(r, ""))
+}
+
+// writeJUnit has the suites of each host, whose names begin with it, and an error for one that could not be checked.
+func (f *Fleet) writeJUnit(w io.Writer) error {
+	var list []junitSuite
+	for _, h := range f.Hosts {
+		if h.Report != nil {
+			list = append(list, suitesOf(h.Report, h.Host+": ")...)
+			continue
+		}
+		list = append(list, junitSuite{Name: h.Host, Tests: 1, Errors: 1, Cases: []junitCase{{Class: "host", Name: h.Host, Error: &junitOutcome{Message: h.Error}}}})
+	}
+	return writeSuites(w, list)
+}
+
+func suitesOf(r *Report, prefix string) (list []junitSuite) {
 	for _, p := range r.Products {
-		suite := junitSuite{Name: productNames[p.Product], Timestamp: r.Time.Format("2006-01-02T15:04:05")}
+		suite := junitSuite{Name: prefix + productNames[p.Product], Timestamp: r.Time.Format("2006-01-02T15:04:05")}
 		for _, f := range r.Findings {
 			if f.Product != p.Product {
 				continue
@@ -78,16 +94,21 @@ func writeJUnit(w io.Writer, r *Report) error {
 			}
 			suite.Cases = append(suite.Cases, c)
 		}
-		out.Suites = append(out.Suites, suite)
+		list = append(list, suite)
 	}
 	if len(r.Notes) > 0 { // not a product's
-		suite := junitSuite{Name: "host", Timestamp: r.Time.Format("2006-01-02T15:04:05")}
+		suite := junitSuite{Name: prefix + "host", Timestamp: r.Time.Format("2006-01-02T15:04:05")}
 		for _, n := range r.Notes {
 			suite.Tests, suite.Errors = suite.Tests+1, suite.Errors+1
 			suite.Cases = append(suite.Cases, junitCase{Class: "host", Name: "what is installed", Error: &junitOutcome{Message: n}})
 		}
-		out.Suites = append(out.Suites, suite)
+		list = append(list, suite)
 	}
+	return list
+}
+
+func writeSuites(w io.Writer, list []junitSuite) error {
+	out := junitSuites{Name: "metalward harden check", Suites: list}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}

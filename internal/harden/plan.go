@@ -57,7 +57,7 @@ func (r *Report) Plan() []Step {
 }
 
 // PlanFormats are the forms of a plan.
-var PlanFormats = []string{"text", "json", "script"}
+var PlanFormats = []string{"text", "json", "script", "ansible"}
 
 // WritePlan writes a plan. Kinds: Invalid for a format that there is none of.
 func WritePlan(w io.Writer, r *Report, format string) error {
@@ -104,6 +104,8 @@ func WritePlan(w io.Writer, r *Report, format string) error {
 				fmt.Fprintf(&b, "#    undo: %s\n", line)
 			}
 		}
+	case "ansible":
+		return writeAnsible(w, r, steps)
 	default:
 		return fault.New(fault.Invalid, "format: %s is none of %s.", guard.Quote(format), strings.Join(PlanFormats, ", "))
 	}

@@ -18,21 +18,25 @@ type (
 	}
 	sarifRun struct {
 		Tool        sarifTool         `json:"tool"`
+		Automation  *sarifAutomation  `json:"automationDetails,omitempty"`
 		Invocations []sarifInvocation `json:"invocations"`
 		ColumnKind  string            `json:"columnKind"`
 		Results     []sarifResult     `json:"results"`
+	}
+	sarifAutomation struct {
+		ID string `json:"id"`
 	}
 	sarifTool struct {
 		Driver sarifDriver `json:"driver"`
 	}
 	sarifDriver struct {
 		Name    string      `json:"name"`
-		Version string      `json:"version"`
+		Version string      `json:"version,omitempty"`
 		Rules   []sarifRule `json:"rules"`
 	}
 	sarifInvocation struct {
 		Successful    bool        `json:"executionSuccessful"`
-		EndTime       string      `json:"endTimeUtc"`
+		EndTime       string      `json:"endTimeUtc,omitempty"`
 		Notifications []sarifNote `json:"toolExecutionNotifications,omitempty"`
 	}
 	sarifNote struct {
@@ -89,7 +93,30 @@ var (
 	kinds  = map[guard.State]string{guard.Fail: "fail", guard.Unchecked: "open", guard.Pass: "pass", guard.NotApplicable: "notApplicable"}
 )
 
-func writeSARIF(w io.Writer, r *Report) error {
+func writeSARIF(w io.Writer, r *Report) error { return writeRuns(w, []sarifRun{runOf(r)}) }
+
+func writeRuns(w io.Writer, runs []sarifRun) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: runs})
+}
+
+// writeSARIF has a run for each host. Source: section 3.17, run automation details, for what tells runs apart.
+func (f *Fleet) writeSARIF(w io.Writer) error {
+	runs := []sarifRun{}
+	for _, h := range f.Hosts {
+		run := sarifRun{Tool: sarifTool{sarifDriver{Name: "metalward", Rules: []sarifRule{}}}, ColumnKind: "utf16CodeUnits", Results: []sarifResult{},
+			Invocations: []sarifInvocation{{Notifications: []sarifNote{{"error", sarifText{h.Error}}}}}}
+		if h.Report != nil {
+			run = runOf(h.Report)
+		}
+		run.Automation = &sarifAutomation{"metalward/harden/" + h.Host + "/"}
+		runs = append(runs, run)
+	}
+	return writeRuns(w, runs)
+}
+
+func runOf(r *Report) sarifRun {
 	run := sarifRun{Tool: sarifTool{sarifDriver{Name: r.Tool.Name, Version: r.Tool.Version, Rules: []sarifRule{}}}, ColumnKind: "utf16CodeUnits", Results: []sarifResult{},
 		Invocations: []sarifInvocation{{Successful: true, EndTime: r.Time.Format("2006-01-02T15:04:05Z")}}}
 	for _, n := range r.Notes {
@@ -128,7 +155,5 @@ func writeSARIF(w io.Writer, r *Report) error {
 		}
 		run.Results = append(run.Results, one)
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}})
+	return run
 }

@@ -26,10 +26,19 @@ func texts[T ~string](list []T) []string {
 	return out
 }
 
-// Schema is the JSON schema (draft 7) of a report's JSON form.
+// Schema is the JSON schema (draft 7) of a report's JSON form, FleetSchema that of several hosts'.
 func Schema() ([]byte, error) {
-	s := schemaOf(reflect.TypeFor[Report]())
-	s["$schema"], s["title"] = "http://json-schema.org/draft-07/schema#", "A report of metalward harden check, format 1"
+	return titled(reflect.TypeFor[Report](), "A report of metalward harden check, format 1")
+}
+
+// FleetSchema is described at Schema.
+func FleetSchema() ([]byte, error) {
+	return titled(reflect.TypeFor[Fleet](), "Reports of metalward harden check --host, format 1")
+}
+
+func titled(t reflect.Type, title string) ([]byte, error) {
+	s := schemaOf(t)
+	s["$schema"], s["title"] = "http://json-schema.org/draft-07/schema#", title
 	text, err := json.MarshalIndent(s, "", "  ")
 	return append(text, '\n'), err
 }

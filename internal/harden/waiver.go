@@ -1,11 +1,7 @@
 package harden
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/metalward/metalward/internal/fault"
@@ -90,18 +86,10 @@ func (r *Report) Waive(list []Waiver) {
 	r.settle()
 }
 
-// strict reads one JSON value that has nothing unknown in it and nothing after it.
+// strict reads a file of one JSON value that has nothing unknown in it and nothing after it.
 func strict(text []byte, into any) error {
 	if len(text) > MaxFile {
 		return fmt.Errorf("it has more than %d bytes", MaxFile)
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the value")
-	}
-	return nil
+	return decode(text, into)
 }

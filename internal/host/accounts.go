@@ -22,7 +22,7 @@ func (f *Facts) Accounts() (guard.Accounts, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return guard.Accounts{}, err
 	}
-	f.accounts = &guard.Accounts{Users: parseUsers(string(users)), Groups: parseGroups(string(groups))}
+	f.accounts = &guard.Accounts{Users: parseUsers(string(users)), Groups: parseGroups(string(groups)), Metalward: f.account}
 	return *f.accounts, nil
 }
 

@@ -34,6 +34,12 @@ type Facts struct {
 	dpkg     *string // dpkg's list of packages
 	now      time.Time
 	fronts   map[guard.Product]guard.Fronts
+	flaws    []guard.FlawFile
+	stateDir string // of Metalward; "" for the usual one
+	account  string // that its daemon runs as
+	database map[guard.Product]guard.Known[guard.Database]
+	bmcs     []guard.BMC
+	learned  *guard.Learned
 }
 
 // Open looks at a tree of this host: "/", or a folder with a copy of another host's files. Symbolic links are followed as that host
@@ -52,6 +58,17 @@ func New(src Source) *Facts { return &Facts{src: src} }
 // At says when the host is looked at.
 func (f *Facts) At(now time.Time) { f.now = now }
 
+// Against says what the host is to be compared with.
+func (f *Facts) Against(l *guard.Learned) { f.learned = l }
+
+// Learned implements guard.Host.
+func (f *Facts) Learned() *guard.Learned {
+	if s, ok := f.src.(interface{ Learned() *guard.Learned }); ok {
+		return s.Learned()
+	}
+	return f.learned
+}
+
 // Now implements guard.Host.
 func (f *Facts) Now() time.Time {
 	if s, ok := f.src.(interface{ Now() time.Time }); ok {
@@ -69,7 +86,7 @@ func (f *Facts) Close() error {
 }
 
 func describe(at string, n Node) guard.File {
-	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID}
+	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID, Changed: n.Changed}
 }
 
 func names(p string) []string {
@@ -78,6 +95,7 @@ func names(p string) []string {
 
 // File implements guard.Host.
 func (f *Facts) File(p string) (guard.File, error) {
+	p = f.elsewhere(p, false)
 	found, err := f.follow(p)
 	if err != nil {
 		return guard.File{}, err
@@ -153,6 +171,7 @@ func (f *Facts) follow(p string) (guard.File, error) {
 
 // Glob implements guard.Host.
 func (f *Facts) Glob(pattern string) ([]string, error) {
+	pattern = f.elsewhere(pattern, true)
 	found, bad := []string{"/"}, error(nil)
 	for _, name := range names(pattern) {
 		var next []string
@@ -224,6 +243,7 @@ func (f *Facts) match(dir, pattern string) ([]string, error) {
 func (f *Facts) Read(p string) ([]byte, error) { return f.read(p, maxConfig) }
 
 func (f *Facts) read(p string, limit int64) ([]byte, error) {
+	p = f.elsewhere(p, false)
 	at, err := f.follow(p)
 	if err != nil {
 		return nil, err

@@ -327,6 +327,8 @@ type haproxy struct {
 func (h *haproxy) fronts(s *section) (list []guard.Front) {
 	front := guard.Front{Program: "haproxy", Version: h.version, File: s.file, Line: s.line, Raw: s.one("mode").arg(0) != "http", Logged: s.logs(),
 		Ciphers: h.global.one("ssl-default-bind-ciphers").arg(0), DHFile: h.global.one("ssl-dh-param-file").arg(0)}
+	front.Limit, _ = strconv.Atoi(h.global.one("maxconn").arg(0)) // HAProxy itself takes numbers alone
+	front.Timeout, front.Close = s.timeout("client"), s.closes()
 	front.DHBits, _ = strconv.Atoi(h.global.one("tune.ssl.default-dh-param").arg(0))
 	behind := []*section{}
 	if s.kind == "listen" {
@@ -345,6 +347,7 @@ func (h *haproxy) fronts(s *section) (list []guard.Front) {
 	front.For = s.option("forwardfor")
 	proto, sender := len(behind) > 0, len(behind) > 0
 	for _, b := range behind {
+		front.Behind = append(front.Behind, haproxyBackend(b))
 		front.Servers = append(front.Servers, haproxyServers(b)...)
 		if value, set := b.header("http-response", "Strict-Transport-Security"); set && len(behind) == 1 {
 			front.HSTS = value

@@ -2,7 +2,9 @@ package host
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 
@@ -54,6 +56,76 @@ func (f *Facts) Leaks(path string) ([]guard.Leak, error) {
 		}
 	}
 	return list, nil
+}
+
+// maxLog is how many bytes a log may have of which this is told: what is longer takes too long.
+const maxLog = 32 << 20
+
+// LogLeaks implements guard.Host.
+func (f *Facts) LogLeaks(path string) ([]guard.Leak, error) {
+	var text []byte
+	var err error
+	if path == guard.Journal {
+		text, err = f.journal()
+	} else {
+		text, err = f.read(path, maxLog)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list []guard.Leak
+	for number := 1; len(text) > 0 && len(list) < maxLeaks; number++ {
+		line, rest, _ := bytes.Cut(text, []byte{'\n'})
+		text = rest
+		if likely(line) {
+			list = append(list, leaksIn(string(line), number)...)
+		}
+	}
+	return list, nil
+}
+
+// marks are in every line that leaks finds something in, but for API keys.
+var marks = [][]byte{[]byte("://"), []byte("--secret"), []byte("--password"), []byte("PGPASSWORD="), []byte("VAULT_TOKEN="), []byte("hvs."), []byte("hvb."), []byte("hvr."),
+	[]byte("ipmitool"), []byte("assword '"), []byte("ASSWORD '")}
+
+// likely tells cheaply whether a line of a log can hold a secret: logs have millions of lines.
+func likely(line []byte) bool {
+	for _, m := range marks {
+		if bytes.Contains(line, m) {
+			return true
+		}
+	}
+	for i := bytes.IndexByte(line, ':'); i >= 0 && i+19 < len(line); { // an API key has colons after 18 and 37 characters
+		if line[i+19] == ':' {
+			return true
+		}
+		next := bytes.IndexByte(line[i+1:], ':')
+		if next < 0 {
+			break
+		}
+		i += 1 + next
+	}
+	return false
+}
+
+// journal is what the running host's journal has of the last week by whoever writes commands down, and by MAAS. There may be none: fs.ErrNotExist.
+// Source: journalctl(1); "+" is or.
+func (f *Facts) journal() ([]byte, error) {
+	found := false
+	for _, folder := range []string{"/var/log/journal", "/run/log/journal"} {
+		if _, err := f.File(folder); err == nil {
+			found = true
+		}
+	}
+	if !found {
+		return nil, fs.ErrNotExist
+	}
+	live, ok := f.src.(Live)
+	if !ok || !live.Running() {
+		return nil, errors.New("a journal is read on its own host alone")
+	}
+	return live.Run("/usr/bin/journalctl", "--quiet", "--no-pager", "--output=cat", "--since=-7d", "--lines=200000", "_COMM=sudo", "_COMM=su", "_COMM=cron", "_COMM=psql", "+",
+		"SYSLOG_IDENTIFIER=maas-regiond", "SYSLOG_IDENTIFIER=maas-rackd", "SYSLOG_IDENTIFIER=metalward", "SYSLOG_IDENTIFIER=postgres")
 }
 
 // MAASConfig implements guard.Host.

@@ -1,6 +1,9 @@
 package host_test
 
 import (
+	"errors"
+	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,4 +70,25 @@ func FuzzMAASConfig(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// What Leaks finds in a line, LogLeaks finds in a log; the cheap look before it loses nothing.
+func TestLogLeaks(t *testing.T) {
+	key := strings.Repeat("a", 18) + ":" + strings.Repeat("b", 18) + ":" + strings.Repeat("c", 32)
+	for _, line := range []string{"sudo: ann : COMMAND=/usr/bin/maas login admin http://h/MAAS " + key, key, "x:y " + key, "maas init rack --secret " + strings.Repeat("0", 32), "psql postgres://u:p@h/d",
+		"PGPASSWORD=x psql", "STATEMENT: ALTER ROLE maas PASSWORD 'x'", "alter user maas with password 'x'", "VAULT_TOKEN=x vault read", "token hvs." + strings.Repeat("a", 24),
+		"ipmitool -H h -U u -P x power on", "maas createadmin --password x"} {
+		f := facts(t, guard.Entry{Path: "/x", Content: "first\n" + line + "\nlast"})
+		a, err1 := f.Leaks("/x")
+		b, err2 := f.LogLeaks("/x")
+		if err1 != nil || err2 != nil || len(a) == 0 || !slices.Equal(a, b) {
+			t.Errorf("%s: Leaks %v %v, LogLeaks %v %v", line, a, err1, b, err2)
+		}
+	}
+	if _, err := facts(t).LogLeaks(guard.Journal); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no journal: got %v", err)
+	}
+	if _, err := facts(t, guard.Entry{Path: "/var/log/journal", Folder: true}).LogLeaks(guard.Journal); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a copy's journal: got %v", err)
+	}
 }

@@ -1,8 +1,10 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -53,11 +55,48 @@ func (f *Facts) Products() ([]Installed, error) {
 			}
 		}
 	}
-	if why := "/var/lib/metalward"; there(why) {
-		list = append(list, Installed{guard.Metalward, unknown, why})
+	if there(f.state()) {
+		list = append(list, Installed{guard.Metalward, f.marked(), f.state()})
 	}
 	return list, errors.Join(errs...)
 }
+
+// usualState is where Metalward keeps its state unless somebody chose another folder, and how checks write that folder.
+const usualState = "/var/lib/metalward"
+
+// State says in which folder Metalward keeps its state on the host. Checks go on writing /var/lib/metalward; what they are told has the
+// folder's own name. account is whom its daemon is known to run as, who may then own the state as "metalward" may; "" where that is not known.
+func (f *Facts) State(dir, account string) { f.stateDir, f.account = path.Clean("/"+dir), account }
+
+func (f *Facts) state() string { return cmp.Or(f.stateDir, usualState) }
+
+// elsewhere is a path, or a pattern if so, as the host has it: what is below the usual folder is below the one that State named.
+func (f *Facts) elsewhere(p string, pattern bool) string {
+	rest, ok := strings.CutPrefix(p, usualState)
+	if !ok || rest != "" && rest[0] != '/' || f.state() == usualState {
+		return p
+	}
+	if pattern {
+		return literal.Replace(f.state()) + rest
+	}
+	return f.state() + rest
+}
+
+// literal makes a name a pattern that matches it alone.
+var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+
+// marked is that version; a rack beside a region has a folder of its own in the region's.
+func (f *Facts) marked() string {
+	for _, at := range []string{"", "rack"} {
+		text, err := f.read(path.Join(f.state(), at, guard.VersionFile), maxMarker)
+		if v := version(strings.TrimSpace(string(text))); err == nil && v != "" {
+			return v
+		}
+	}
+	return unknown
+}
+
+const maxMarker = 256 // bytes of the version
 
 // Package implements guard.Host.
 func (f *Facts) Package(names ...string) (name, version string, err error) {

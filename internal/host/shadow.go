@@ -24,6 +24,9 @@ var hashKinds = []struct {
 }{{"$y$", guard.HashYescrypt}, {"$gy$", guard.HashYescrypt}, {"$7$", guard.HashScrypt}, {"$2", guard.HashBcrypt}, {"$6$", guard.HashSHA512}, {"$5$", guard.HashSHA256}, {"$sha1", guard.HashSHA1},
 	{"$md5", guard.HashMD5}, {"$1$", guard.HashMD5}, {"$3$", guard.HashMD5}}
 
+// never is the number of days that stands for no end. Source: Debian's /etc/login.defs, PASS_MAX_DAYS.
+const never = 99_999
+
 // parseShadow reads /etc/shadow; lines that are none are left out. Source: shadow(5).
 func parseShadow(text string) (list []guard.Password) {
 	for line := range strings.Lines(text) {
@@ -37,6 +40,11 @@ func parseShadow(text string) (list []guard.Password) {
 		p.Kind = hashKind(w[1], hash)
 		if days, err := strconv.ParseUint(w[2], 10, 16); err == nil && days > 0 {
 			p.Changed = time.Unix(int64(days)*24*60*60, 0).UTC()
+		}
+		if len(w) > 4 {
+			if days, err := strconv.ParseUint(w[4], 10, 31); err == nil && days < never {
+				p.MaxDays = int(days)
+			}
 		}
 		list = append(list, p)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,8 @@ type Node struct {
 	Mode uint32      // as chmod(2) has it, at most 0o7777
 	UID  uint32
 	GID  uint32
+
+	Changed time.Time // its content
 }
 
 // maxNames is how many names a folder may have: those that matter have a few dozen, a home or a spool some thousands.
@@ -111,7 +114,7 @@ func node(fd int) (Node, error) {
 	if !ok {
 		kind = fs.ModeIrregular
 	}
-	return Node{Kind: kind, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid}, nil
+	return Node{Kind: kind, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Changed: time.Unix(st.Mtim.Unix()).UTC()}, nil
 }
 
 func (d *disk) Readlink(path string) (target string, err error) {

@@ -121,3 +121,26 @@ func TestJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestWatch holds the reports of metalward watch against the same schema.
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "metalward")
+	build := exec.Command("go", "build", "-o", program, "./cmd/metalward")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	log := filepath.Join(dir, "a b\xff%.log")
+	if err := os.WriteFile(log, []byte("198.51.100.7 - - [07/Nov/2026:06:13:45 +0000] \"GET /b374k.php?\x1b HTTP/1.1\" 200 1 \"-\" \"sqlmap\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "watch", "scan", log, "--format", "sarif")
+	out, err := cmd.Output()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Fatalf("got %v, %s, want alerts", err, out)
+	}
+	if schema := official(t); !validate(t, schema, out) {
+		t.Error("the report is no SARIF 2.1.0")
+	}
+}

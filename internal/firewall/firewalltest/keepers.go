@@ -12,7 +12,7 @@ import (
 )
 
 // away is a copy of a folder of /etc that a program in a mount namespace sees in its place.
-func away(t *testing.T, folder string) string {
+func away(t testing.TB, folder string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "etc")
 	if _, err := os.Stat(folder); err != nil {

@@ -22,7 +22,7 @@ import (
 // Wire is a host with a client beside it, each in a network namespace of its own, and every port that is asked for listening on the host.
 // Host and Client are the namespaces' names.
 type Wire struct {
-	t            *testing.T
+	t            testing.TB
 	Host, Client string
 }
 
@@ -52,7 +52,7 @@ func Tool(t testing.TB, name string) string {
 var wires atomic.Int64
 
 // New makes both, or skips the test where that may not be done, and in short runs.
-func New(t *testing.T, ports []int) *Wire {
+func New(t testing.TB, ports []int) *Wire {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("network namespaces are left out of short runs, which have the race detector: make test runs them once without")

@@ -74,6 +74,10 @@ func balancer() []*guard.Check {
 			Why:     "MAAS's guide shows reqadd, which HAProxy gave up with 2.1: a balancer with it does not start after an update of the host.",
 			Samples: together(none, good, one("as the guide has it", guard.Fail, balancerConfig("", " reqadd X-Forwarded-Proto:\\ https")))},
 	}
+	for _, c := range care() {
+		c.References = []guard.Reference{guide, haproxyManual}
+		list = append(list, c)
+	}
 	for _, c := range list {
 		c.Group, c.Versions = "availability", everyProduct()
 		c.Fix = "Change the line that the finding names, have HAProxy look for mistakes, and only then take the new configuration."

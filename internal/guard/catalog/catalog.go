@@ -22,10 +22,18 @@ var checks = sync.OnceValue(func() []*guard.Check {
 		ports(),
 		postgres(),
 		accounts(),
-		confinement(),
-		logging(), secretsGroup(),
+		confinement(), confinementRunning(), sandboxes(),
+		logging(), loggingSent(), secretsGroup(),
 		transport(),
 		balancer(),
+		clients(),
+		lasting(),
+		rootward(),
+		drift(),
+		versions(),
+		users(),
+		bmcGroup(),
+		machineServices(),
 	)
 })
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -82,6 +83,15 @@ func reverse(h guard.Host, _ guard.Product) []guard.Observation {
 	}
 	weak := func(a, d string) bool { return (a == "0" || a == "") && (d == "0" || d == "") }
 	now, next := a.Now != "" && weak(a.Now, d.Now), (a.Next != "" || d.Next != "") && weak(a.Next, d.Next)
+	open, err := withoutReverse(h)
+	if err != nil {
+		return []guard.Observation{guard.Blind("net.ipv4.conf.*.rp_filter", err)}
+	}
+	if len(open) > 0 && !now && a.Now == "0" { // what is there may have a value of its own
+		o := failed(guard.Medium, strings.Join(open, ", "), "echo '"+all+" = 2' > /etc/sysctl.d/99-metalward-rp-filter.conf && sysctl -w "+all+"=2", "rm /etc/sysctl.d/99-metalward-rp-filter.conf && sysctl -w "+all+"=0",
+			"%s is 0, and so it is at %s, whatever %s is: a packet with another network's address as its sender is taken there.", all, fewOf(open), usual)
+		return []guard.Observation{o}
+	}
 	if !now && !next {
 		return []guard.Observation{passed(all, "Packets whose sender could not be answered are dropped: %s is %q, %s is %q.", all, a.Now+a.Next, usual, d.Now+d.Next)}
 	}
@@ -91,6 +101,25 @@ func reverse(h guard.Host, _ guard.Product) []guard.Observation {
 	}
 	return []guard.Observation{failed(guard.Medium, all, "echo '"+all+" = 2' > /etc/sysctl.d/99-metalward-rp-filter.conf && sysctl -w "+all+"=2", undo,
 		"%s and %s are 0: a packet with another network's address as its sender is taken, a machine's on the deployment network that says it comes from the management network, for example.", all, usual)}
+}
+
+// withoutReverse are the interfaces that are there whose own setting is 0, but for the loopback.
+func withoutReverse(h guard.Host) (names []string, err error) {
+	found, err := h.Glob("/proc/sys/net/ipv4/conf/*/rp_filter")
+	for _, at := range found {
+		name := path.Base(path.Dir(at))
+		if name == "all" || name == "default" || name == "lo" {
+			continue
+		}
+		text, bad := h.Read(at)
+		if bad != nil && !errors.Is(bad, fs.ErrNotExist) {
+			err = bad
+		}
+		if strings.TrimSpace(string(text)) == "0" {
+			names = append(names, name)
+		}
+	}
+	return names, err
 }
 
 func snapConfined(h guard.Host, _ guard.Product) []guard.Observation {
@@ -147,6 +176,11 @@ func upgrades(h guard.Host, _ guard.Product) []guard.Observation {
 	all, err := h.Apt()
 	if err != nil {
 		return []guard.Observation{guard.Blind(at, err)}
+	}
+	const lists = "APT::Periodic::Update-Package-Lists"
+	if v := all[strings.ToLower(lists)].Value; v == "0" || v == "" {
+		return []guard.Observation{failed(guard.Medium, at, "printf '%s \"1\";\\n' "+lists+" "+setting+" > /etc/apt/apt.conf.d/99-metalward-upgrades", "rm /etc/apt/apt.conf.d/99-metalward-upgrades",
+			"%s is %q: which updates there are is not asked for, so that none is installed.", lists, v)}
 	}
 	s, ok := all[strings.ToLower(setting)]
 	if !ok || s.Value == "0" || s.Value == "" {
@@ -208,7 +242,8 @@ func confinement() []*guard.Check {
 			References: []guard.Reference{ipSysctl, guide}, Judge: reverse,
 			Risk: "The value 2 asks only that some interface leads back to the sender; 1 breaks hosts that are reached by one interface and answer by another.",
 			Samples: onEach(none, sysctlHost("off", guard.Fail, "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"), sysctlHost("loose", guard.Pass, "net.ipv4.conf.all.rp_filter=2", "net.ipv4.conf.default.rp_filter=0"),
-				sysctlHost("strict by default", guard.Pass, "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=1"), configured("a copy of files", guard.Fail, "net.ipv4.conf.all.rp_filter = 0\n"),
+				sysctlHost("strict by default", guard.Pass, "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=1"), sysctlHost("strict by default, but for an interface", guard.Fail, "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=1", "net.ipv4.conf.lo.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=0"),
+				sysctlHost("off at an interface, and strict for all", guard.Pass, "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1", "net.ipv4.conf.eth0.rp_filter=0"), configured("a copy of files", guard.Fail, "net.ipv4.conf.all.rp_filter = 0\n"),
 				configured("a copy of files, with *", guard.Pass, "net.ipv4.conf.*.rp_filter = 2\n"))},
 		{ID: "confinement-source-route", Title: "Senders do not choose the way of packets", Severity: guard.Medium,
 			Why:        "With source routing a packet goes around a firewall. The guide has its readers look for such packets in the log.",
@@ -253,7 +288,8 @@ func confinement() []*guard.Check {
 			References: []guard.Reference{upgradesWiki}, Risk: "A service may be restarted at night: keep out with Unattended-Upgrade::Package-Blacklist what must not.", Judge: upgrades,
 			Samples: onEach(none, treeOf("not installed", guard.Fail, status("bash")), treeOf("not turned on", guard.Fail, status("unattended-upgrades")),
 				treeOf("on", guard.Pass, status("unattended-upgrades"), guard.Entry{Path: "/etc/apt/apt.conf.d/20auto-upgrades", Content: "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n"}),
-				treeOf("turned off later", guard.Fail, status("unattended-upgrades"), guard.Entry{Path: "/etc/apt/apt.conf.d/20auto-upgrades", Content: "APT::Periodic::Unattended-Upgrade \"1\";\n"},
+				treeOf("on, and never asks which there are", guard.Fail, status("unattended-upgrades"), guard.Entry{Path: "/etc/apt/apt.conf.d/20auto-upgrades", Content: "APT::Periodic::Unattended-Upgrade \"1\";\n"}),
+				treeOf("turned off later", guard.Fail, status("unattended-upgrades"), guard.Entry{Path: "/etc/apt/apt.conf.d/20auto-upgrades", Content: "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n"},
 					guard.Entry{Path: "/etc/apt/apt.conf.d/99x", Content: "APT { Periodic { Unattended-Upgrade \"0\"; }; };\n"}),
 				treeOf("half a configuration", guard.Unchecked, status("unattended-upgrades"), guard.Entry{Path: "/etc/apt/apt.conf.d/20x", Content: "APT::Periodic::Unattended-Upgrade \"1"}))},
 		{ID: "confinement-time", Title: "The clock is set", Severity: guard.Medium, Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.Metalward: anyOurs},

@@ -1,11 +1,12 @@
 package catalog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -146,34 +147,32 @@ func rotated(h guard.Host, p guard.Product) (list []guard.Observation) {
 	return list
 }
 
-// forward matches what sends logs elsewhere in rsyslog's configuration, in its old form and in its new.
-var forward = regexp.MustCompile(`(?im)^[^#\n]*(?:\s@@?\(?[^\s]|type\s*=\s*"(?:omfwd|omrelp|omelasticsearch|omkafka|omhttp)")`)
-
 func shipped(h guard.Host, _ guard.Product) []guard.Observation {
 	if _, err := h.File("/var/log"); err != nil {
 		return beside("/var/log", err)
 	}
-	files, err := h.Glob("/etc/rsyslog.d/*.conf")
+	all, err := rsyslogSends(h)
 	if err != nil {
 		return []guard.Observation{guard.Blind("/etc/rsyslog.d", err)}
 	}
-	for _, file := range append([]string{"/etc/rsyslog.conf"}, files...) {
-		text, err := h.Read(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return []guard.Observation{guard.Blind(file, err)}
-		}
-		if forward.Match(text) {
-			return []guard.Observation{passed(file, "It sends logs to another host.")}
+	var blind []guard.Observation
+	for _, s := range all {
+		switch host, _, _ := strings.Cut(s.to, ":"); {
+		case s.strange != "":
+			blind = append(blind, guard.Blind(s.file, errors.New(s.strange)))
+		case !onThisHost(host):
+			return []guard.Observation{passed(s.file, "It sends logs to another host.")}
 		}
 	}
-	text, err := h.Read("/etc/systemd/journal-upload.conf")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return []guard.Observation{guard.Blind("/etc/systemd/journal-upload.conf", err)}
+	to, err := journalSends(h)
+	if err != nil {
+		return []guard.Observation{guard.Blind(journalUpload, err)}
 	}
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(strings.TrimSpace(line), "URL=") {
-			return []guard.Observation{passed("/etc/systemd/journal-upload.conf", "It sends the journal to another host.")}
-		}
+	if u, err := url.Parse(to); to != "" && (err != nil || !onThisHost(cmp.Or(u.Hostname(), to))) {
+		return []guard.Observation{passed(journalUpload, "It sends the journal to another host.")}
+	}
+	if len(blind) > 0 {
+		return blind
 	}
 	name, version, err := h.Package("filebeat", "fluent-bit", "vector", "promtail", "td-agent", "wazuh-agent", "splunkforwarder", "telegraf", "grafana-agent", "alloy")
 	if err != nil {
@@ -221,6 +220,8 @@ func logging() []*guard.Check {
 			Samples: onEach(none, treeOf("not", guard.Fail, folder), treeOf("in the old form", guard.Pass, folder, guard.Entry{Path: "/etc/rsyslog.d/x.conf", Content: "*.* @@loghost:514\n"}),
 				treeOf("in the new form", guard.Pass, folder, guard.Entry{Path: "/etc/rsyslog.conf", Content: "action(type=\"omfwd\" target=\"loghost\")\n"}), treeOf("as a comment", guard.Fail, folder, guard.Entry{Path: "/etc/rsyslog.conf", Content: "# *.* @@loghost\n"}),
 				treeOf("the journal", guard.Pass, folder, guard.Entry{Path: "/etc/systemd/journal-upload.conf", Content: "[Upload]\nURL=https://loghost\n"}),
+				treeOf("to this host alone", guard.Fail, folder, guard.Entry{Path: "/etc/rsyslog.d/x.conf", Content: "*.* @127.0.0.1:5140\n"}), treeOf("a template", guard.Fail, folder, guard.Entry{Path: "/etc/rsyslog.d/x.conf", Content: "template(name=\"x\" type=\"string\" string=\"%app-name% @cee:%$!%\")\n"}),
+				treeOf("by what is not read", guard.Unchecked, folder, guard.Entry{Path: "/etc/rsyslog.conf", Content: "$IncludeConfig /srv/*.conf\n"}), treeOf("the journal, to this host", guard.Fail, folder, guard.Entry{Path: "/etc/systemd/journal-upload.conf", Content: "[Upload]\nURL=http://127.0.0.1:19532\n"}),
 				treeOf("an agent", guard.Unchecked, folder, guard.Entry{Path: "/var/lib/dpkg/status", Content: "Package: filebeat\nStatus: install ok installed\nVersion: 8\n"}))},
 	}
 	for _, c := range list {

@@ -33,6 +33,9 @@ func (p place) at(h guard.Host) (found []located, blind []guard.Observation) {
 	}
 	var searches []search
 	accounts, err := h.Accounts()
+	if accounts.Metalward != "" && slices.Contains(p.owners, asOurs[0]) {
+		p.owners = append(slices.Clone(p.owners), accounts.Metalward)
+	}
 	for _, pattern := range p.paths {
 		if path.IsAbs(pattern) {
 			searches = append(searches, search{pattern, p})

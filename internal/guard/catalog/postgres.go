@@ -39,6 +39,11 @@ func onEach(list ...guard.Sample) (all []guard.Sample) {
 	return all
 }
 
+// onMAAS gives samples to both of MAAS's products.
+func onMAAS(list ...guard.Sample) []guard.Sample {
+	return slices.DeleteFunc(onEach(list...), func(s guard.Sample) bool { return s.Product == guard.Metalward })
+}
+
 // servers judges each PostgreSQL server of a host. What could not be read is said beside what could, unless that is a failure by itself.
 func servers(judge func(h guard.Host, p guard.Postgres) []guard.Observation) func(guard.Host, guard.Product) []guard.Observation {
 	return func(h guard.Host, _ guard.Product) (list []guard.Observation) {
@@ -221,8 +226,11 @@ func pgUsesTLS(_ guard.Host, p guard.Postgres) []guard.Observation {
 		fix, undo := set(p, "ssl", "on", reload)
 		return []guard.Observation{failed(guard.High, p.Config, fix, undo, "It listens for other hosts (listen_addresses is %q), and ssl is off: it offers them no TLS.", p.Setting("listen_addresses", "localhost"))}
 	}
-	least := "TLSv1.2"
-	if p.Version > 0 && p.Version < 13 {
+	least := "TLSv1.2" // since 13
+	if p.Version == 0 && p.Setting("ssl_min_protocol_version", "") == "" {
+		return []guard.Observation{guard.Blind(p.Config, errors.New("ssl_min_protocol_version is not set, and what is usual depends on the version, which is not known"))}
+	}
+	if p.Version < 13 {
 		least = "TLSv1"
 	}
 	if v := p.Setting("ssl_min_protocol_version", least); v != "TLSv1.2" && v != "TLSv1.3" {

@@ -108,6 +108,49 @@ func processes(file string, severity guard.Severity, who string) func(guard.Host
 	}
 }
 
+// leakyLogs are logs that commands and their arguments come into: sudo writes them down, PostgreSQL those that fail, MAAS its own errors.
+var leakyLogs = []string{"/var/log/auth.log", "/var/log/auth.log.1", "/var/log/secure", "/var/log/syslog", "/var/log/syslog.1", "/var/log/messages", "/var/log/user.log", "/var/log/maas/*.log",
+	"/var/snap/maas/common/log/*.log", "/var/log/postgresql/*.log", "/var/log/metalward/*.log", "/var/log/cloud-init-output.log"}
+
+func inLogs(h guard.Host, _ guard.Product) (list []guard.Observation) {
+	clean := 0
+	look := func(at, fix string) {
+		leaks, err := h.LogLeaks(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			list = append(list, guard.Blind(at, err))
+		case len(leaks) == 0:
+			clean++
+		default:
+			severity := guard.Medium
+			if f, err := h.File(at); at != guard.Journal && err == nil && f.Mode&0o004 != 0 {
+				severity = guard.High
+			}
+			o := failed(severity, at, fix, "# What is gone from a log is gone; nobody needs the secret that stood there.", "x")
+			o.Evidence = told(leaks)
+			list = append(list, o)
+		}
+	}
+	for _, pattern := range leakyLogs {
+		found, err := h.Glob(pattern)
+		if err != nil {
+			list = append(list, guard.Blind(pattern, err))
+		}
+		for _, at := range found {
+			if f, err := h.File(at); err == nil && f.Kind != 0 {
+				continue
+			}
+			look(at, "# Set each secret that stands there anew; "+guard.Show(at)+" loses the old one when it is rotated. Give programs their secrets by a file or their standard input.")
+		}
+	}
+	look(guard.Journal, "# Set each secret that stands there anew; journalctl --vacuum-time=1d shortens how long the old one is kept. Give programs their secrets by a file or their standard input.")
+	if len(list) == 0 && clean > 0 {
+		list = append(list, passed("/var/log", "Nothing in %d logs looks like a secret.", clean))
+	}
+	return list
+}
+
 // unitFiles are where services get their commands and environment from, for everybody to read.
 var unitFiles = []string{"/etc/systemd/system/*.service", "/etc/systemd/system/*.service.d/*.conf", "/lib/systemd/system/maas*.service", "/etc/default/*", "/etc/environment", "/etc/cron.d/*", "/etc/crontab", "/etc/profile.d/*"}
 
@@ -245,6 +288,17 @@ func secretsGroup() []*guard.Check {
 			References: []guard.Reference{unitMan, pgEnv}, Judge: inUnits,
 			Samples: onEach(none, file("nothing of note", guard.Pass, "/etc/systemd/system/x.service", "[Service]\nExecStart=/bin/true\n"), file("a password", guard.Fail, "/etc/systemd/system/x.service", "[Service]\nEnvironment=PGPASSWORD=x\n"),
 				treeOf("in a closed file", guard.Fail, guard.Entry{Path: "/etc/default/x", Mode: 0o600, Content: "VAULT_TOKEN=hvs.x\n"}), treeOf("one that may not be read", guard.Unchecked, guard.Entry{Path: "/etc/default/x", Hidden: true}))},
+		{ID: "secrets-logs", Title: "No secret is in the logs or the journal", Severity: guard.High, Versions: everyProduct(),
+			Why:        "sudo writes each command down with its arguments, and PostgreSQL each statement that fails: logs are read by more people than secrets, and are sent elsewhere.",
+			Fix:        "Set each secret that stood there anew, and give programs their secrets by a file or their standard input.",
+			Risk:       "Whoever uses the old secret has to be given the new one.",
+			Undo:       "Nothing brings an old secret back, and nobody needs it.",
+			References: []guard.Reference{maasCLI, pgEnv, guide}, Judge: inLogs,
+			Samples: onEach(none, file("nothing of note", guard.Pass, "/var/log/auth.log", "Nov  7 06:13:45 host sudo: ann : COMMAND=/usr/bin/apt update\n"),
+				file("a command of sudo's", guard.Fail, "/var/log/auth.log", "Nov  7 06:13:45 host sudo: ann : COMMAND=/usr/bin/maas login admin http://h/MAAS "+strings.Repeat("a", 18)+":"+strings.Repeat("b", 18)+":"+strings.Repeat("c", 32)+"\n"),
+				file("a statement that failed", guard.Fail, "/var/log/postgresql/postgresql-15-main.log", "ERROR: x\nSTATEMENT: alter role maas password 'x';\n"),
+				treeOf("one that may not be read", guard.Unchecked, guard.Entry{Path: "/var/log/auth.log", Hidden: true}),
+				treeOf("a copy's journal", guard.Unchecked, guard.Entry{Path: "/var/log/journal", Folder: true}))},
 		{ID: "secrets-vault", Title: "MAAS keeps its secrets in Vault", Severity: guard.Medium, Versions: maas,
 			Why: "The guide asks for it: otherwise whoever reads the database, or a copy of it, has the BMCs of all machines.",
 			Fix: "Configure Vault on each region with a role of its own, and migrate.", Risk: "MAAS does not work while Vault does not: run Vault in a cluster.",

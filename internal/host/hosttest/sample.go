@@ -35,6 +35,9 @@ func (s sampled) Connect(address string) error {
 	return guard.ErrNotAsked
 }
 
+// Learned is the sample's.
+func (s sampled) Learned() *guard.Learned { return s.sample.Learned }
+
 // Storage is the sample's.
 func (s sampled) Storage(path string) (guard.Storage, error) {
 	return s.sample.Storage[path], nil
@@ -58,3 +61,25 @@ func (s sampled) Handshake(address netip.AddrPort) (guard.Handshake, error) {
 }
 
 func (s sampled) Tunnels() (guard.Tunnels, error) { return s.sample.Tunnels, nil }
+
+// Flaws are the sample's.
+func (s sampled) Flaws() ([]guard.FlawFile, error) {
+	if s.sample.Flaws == nil {
+		return nil, guard.ErrNoFiles
+	}
+	return s.sample.Flaws, nil
+}
+
+// Database is the sample's.
+func (s sampled) Database(p guard.Product) (guard.Database, error) {
+	if s.sample.Database == nil && p == guard.Metalward {
+		return guard.Database{}, guard.ErrNoAPI
+	}
+	if s.sample.Database == nil {
+		return guard.Database{}, guard.ErrNoDatabase
+	}
+	return *s.sample.Database, nil
+}
+
+// BMCs are the sample's.
+func (s sampled) BMCs() []guard.BMC { return s.sample.BMCs }
