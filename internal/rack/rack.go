@@ -26,8 +26,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/metalward/metalward/internal/block"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/logs"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/pki"
 	"github.com/metalward/metalward/internal/rack/dhcp"
@@ -47,6 +51,14 @@ type Options struct {
 	Version string
 	Now     func() time.Time
 	Log     *slog.Logger
+	// CheckHost looks at the rack's own host; nil: nobody does. It does not panic and comes back when its time is over.
+	CheckHost func(context.Context) guard.HostReport
+	// WatchHost follows the logs of the rack's own host until its context ends, and tells what it reads and finds; nil: nobody does. It does not panic.
+	WatchHost func(ctx context.Context, tell func(detect.HostReport))
+	// Tuning is told the site's thresholds of detections, for both; nil: nobody is.
+	Tuning *detect.Tuning
+	// ReadSyslog looks at lines that machines sent until its context ends, and tells what it finds; nil: none are received. It does not panic.
+	ReadSyslog func(ctx context.Context, lines <-chan logs.Sent, tell func(detect.HostReport))
 	// Notice says to a person what is off and why.
 	Notice func(string)
 }
@@ -72,6 +84,12 @@ type Rack struct {
 	recert   chan struct{}
 	leases   chan metal.Lease
 	security chan wire.SecurityRequest
+	recheck  chan struct{}  // somebody wants the host checked again
+	found    detect.Backlog // what detections found in this host's logs, and which logs are read
+	heard    detect.Backlog // what they found in machines'
+
+	shield     shield
+	regionAddr atomic.Pointer[netip.Addr] // of the region, as it was last connected
 }
 
 // serving is the rack's certificate on its boot VLANs.
@@ -106,7 +124,7 @@ func New(o Options) (*Rack, error) {
 	if o.Config.Region != "" {
 		id.Region = o.Config.Region
 	}
-	r := &Rack{Options: o, id: id, recert: make(chan struct{}, 1), leases: make(chan metal.Lease, maxLeases), security: make(chan wire.SecurityRequest, maxSecurity)}
+	r := &Rack{Options: o, id: id, recert: make(chan struct{}, 1), leases: make(chan metal.Lease, maxLeases), security: make(chan wire.SecurityRequest, maxSecurity), recheck: make(chan struct{}, 1)}
 	if r.dhcp, err = dhcp.New(dhcp.Config{Log: o.Log, LeaseFile: filepath.Join(o.Config.StateDir, "leases"), HTTPPort: o.Config.BootHTTP, Observe: r.observe, Security: r.alarm, Now: o.Now}); err != nil {
 		return nil, err
 	}
@@ -116,7 +134,7 @@ func New(o Options) (*Rack, error) {
 		}
 		r.boot = netboot.NewHandler(netboot.Config{Log: o.Log, Files: r.files, Leases: r.dhcp, Decider: r, CA: r.metadataCA, HTTPPort: o.Config.BootHTTP,
 			HTTPSPort: o.Config.Metadata, Security: r.alarm})
-		r.tftp = netboot.NewTFTP(r.files, o.Log)
+		r.tftp = netboot.NewTFTP(r.files, o.Log, r.alarm)
 	}
 	if r.images, err = images.New(images.Config{Log: o.Log, Dir: filepath.Join(o.Config.StateDir, "image-cache"), Fetch: r.fetch, MaxBytes: o.Config.ImageCacheBytes,
 		Security: r.alarm}); err != nil {
@@ -127,7 +145,18 @@ func New(o Options) (*Rack, error) {
 	if err := r.handlers().Check(wire.FromRegion); err != nil {
 		return nil, err
 	}
-	return r, r.loadSnapshot()
+	if err := secret.WriteFile(filepath.Join(o.Config.StateDir, guard.VersionFile), []byte(o.Version+"\n")); err != nil {
+		return nil, err
+	}
+	if err := r.loadSnapshot(); err != nil {
+		return nil, err
+	}
+	r.shield = shield{wall: &block.Wall{Now: o.Now}, file: filepath.Join(o.Config.StateDir, "blocks.json"), now: o.Now, needs: r.blockNeeds, log: o.Log}
+	if o.Config.Blocks == config.BlocksNFTables {
+		r.shield.nft = &block.NFT{Table: block.TableRack}
+	}
+	r.shield.load()
+	return r, nil
 }
 
 // SystemID is the rack's id.
@@ -156,7 +185,7 @@ func (r *Rack) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen for agents: %w", err)
 	}
-	run("agents", func() error { return r.metadata.Serve(ctx, meta) })
+	run("agents", func() error { return r.metadata.Serve(ctx, r.shield.wall.Listener(meta, nil)) })
 	if r.boot == nil {
 		r.Notice("Network boot is off: no boot files. Build them with `make ephemeral` and name the folder with --boot-files.")
 	} else {
@@ -164,7 +193,7 @@ func (r *Rack) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("cannot listen for boot files: %w", err)
 		}
-		run("boot files", func() error { return r.boot.Serve(ctx, http) })
+		run("boot files", func() error { return r.boot.Serve(ctx, r.shield.wall.Listener(http, nil)) })
 		if os.Geteuid() != 0 {
 			r.Notice("DHCP and TFTP are off: they need root (or CAP_NET_RAW and CAP_NET_BIND_SERVICE). Everything else works.")
 		} else {
@@ -180,9 +209,18 @@ func (r *Rack) Run(ctx context.Context) error {
 	if err := r.serveObservation(ctx, run); err != nil {
 		return err
 	}
+	if err := r.serveSyslog(ctx, run); err != nil {
+		return err
+	}
+	wg.Go(func() { r.shield.run(ctx) })
 	wg.Go(func() { r.connectLoop(ctx) })
 	wg.Go(func() { r.reportLoop(ctx) })
 	wg.Go(func() { r.certLoop(ctx) })
+	wg.Go(func() { r.hostLoop(ctx, r.sendHost) })
+	if r.WatchHost != nil {
+		wg.Go(func() { r.WatchHost(ctx, func(x detect.HostReport) { r.found.Put("host", x) }) })
+	}
+	wg.Go(func() { r.foundLoop(ctx, r.sendFound) })
 	<-ctx.Done()
 	wg.Wait()
 	select {
@@ -223,6 +261,23 @@ func (r *Rack) handlers() wire.Handlers {
 				return nil, err
 			}
 			return r.doPower(ctx, req)
+		},
+		wire.CheckHost.Name: func(_ context.Context, body []byte) (any, error) {
+			if err := wire.Decode(body, &struct{}{}); err != nil {
+				return nil, err
+			}
+			select {
+			case r.recheck <- struct{}{}:
+			default: // it is noted already
+			}
+			return nil, nil
+		},
+		wire.Blocks.Name: func(ctx context.Context, body []byte) (any, error) {
+			var req wire.BlocksRequest
+			if err := wire.Decode(body, &req); err != nil {
+				return nil, err
+			}
+			return r.shield.take(ctx, req)
 		},
 		wire.Rotate.Name: func(ctx context.Context, body []byte) (any, error) {
 			var req wire.RotateRequest

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/pki"
@@ -81,6 +82,10 @@ func (r *Rack) connect(ctx context.Context) error {
 	if err := r.hello(ctx, s); err != nil {
 		return err
 	}
+	if at, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		a := at.AddrPort().Addr().Unmap()
+		r.regionAddr.Store(&a)
+	}
 	r.session.Store(s)
 	defer r.session.CompareAndSwap(s, nil)
 	r.Log.InfoContext(ctx, "connected to the region", "region", id.Region, "rack", id.SystemID)
@@ -125,7 +130,13 @@ func (r *Rack) hello(ctx context.Context, s *wire.Session) error {
 		req.SnapshotVersion = snap.Version
 	}
 	var resp wire.HelloResponse
-	return s.Call(ctx, wire.Hello, req, &resp)
+	if err := s.Call(ctx, wire.Hello, req, &resp); err != nil {
+		return err
+	}
+	if len(resp.Thresholds) <= detect.MaxThresholds {
+		r.Tuning.Set(resp.Thresholds)
+	}
+	return nil
 }
 
 // renew gets a certificate for a fresh key and keeps both.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/metalward/metalward/internal/detect"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/metal"
 )
 
@@ -49,14 +51,20 @@ var (
 	Security  = Message{"security", FromRack, 16 * kib, "Something that an attack would look like, seen by the rack."}
 	Image     = Message{"image", FromRack, 4 * kib, "Bytes of an image by digest, with Range."}
 
-	Snapshot = Message{"snapshot", FromRegion, 16 * mib, "A new snapshot for the rack to serve from."}
-	Power    = Message{"power", FromRegion, 16 * kib, "A power command."}
-	Rotate   = Message{"rotate", FromRegion, 16 * kib, "A step of the rotation of a BMC's account."}
+	HostChecks = Message{"host-checks", FromRack, 768 * kib, "What the rack's checks of its own host found."}
+
+	HostAlerts = Message{"host-alerts", FromRack, mib, "What detections found in the logs that the rack reads, and which logs it reads."}
+
+	Snapshot  = Message{"snapshot", FromRegion, 16 * mib, "A new snapshot for the rack to serve from."}
+	Power     = Message{"power", FromRegion, 16 * kib, "A power command."}
+	Rotate    = Message{"rotate", FromRegion, 16 * kib, "A step of the rotation of a BMC's account."}
+	Blocks    = Message{"blocks", FromRegion, 8 * mib, "Who is shut out of the site. The answer says what the rack does with the list."}
+	CheckHost = Message{"check-host", FromRegion, 1 * kib, "Somebody wants the rack's host checked again. The answer says that it is noted."}
 )
 
 // Messages is the table: every call there is.
 var Messages = []Message{Hello, Renew, ServeCert, Boot, Claim, Task, Found, Output, Progress, Seed, Done, PhoneHome, Leases, PowerKey,
-	Security, Image, Snapshot, Power, Rotate}
+	Security, Image, HostChecks, HostAlerts, Snapshot, Power, Rotate, Blocks, CheckHost}
 
 // HelloRequest introduces a rack.
 type HelloRequest struct {
@@ -72,6 +80,8 @@ type HelloRequest struct {
 type HelloResponse struct {
 	SystemID string    `json:"system_id"`
 	Now      time.Time `json:"now"`
+	// Thresholds are what the site has other than detections in logs came with. Left out where there are none, so that older racks understand the answer.
+	Thresholds []detect.Threshold `json:"thresholds,omitempty"`
 }
 
 // CertificateRequest asks for a certificate. Of the CSR only the public key is used: the region decides the
@@ -257,12 +267,63 @@ type PowerKeyResponse struct {
 	Other *metal.BMCCredentials `json:"other,omitempty"`
 }
 
+// SecurityKinds are the kinds of security events that racks report.
+var SecurityKinds = []string{"boot_mac_mismatch", "claim_flood", "dhcp_starvation", "image_cache_corrupt", "metadata_handshake_failed", "metadata_scraping", "phone_home_flood", "rogue_dhcp", "tftp_scraping"}
+
 // SecurityRequest reports a security event seen by the rack.
 type SecurityRequest struct {
-	Kind   string     `json:"kind"` // constant: "boot_token_reused", "rogue_dhcp" …
+	Kind   string     `json:"kind"` // one of SecurityKinds
 	Source netip.Addr `json:"source"`
 	MAC    metal.MAC  `json:"mac"`
 	Detail string     `json:"detail"`
+}
+
+// BlocksRequest tells a rack who is shut out.
+type BlocksRequest struct {
+	Version int64 `json:"version"` // of the list
+	// All says that the list is here: it takes the place of the one before. Else the rack answers which version it has, and takes nothing.
+	All    bool      `json:"all"`
+	Blocks []Blocked `json:"blocks"`
+}
+
+// Blocked is an IPv4 address or the /64 of an IPv6 address, and when it is let in again.
+type Blocked struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Until  time.Time    `json:"until"`
+}
+
+// BlocksResponse is what a rack does with the list.
+type BlocksResponse struct {
+	Version int64          `json:"version"` // that it has
+	How     string         `json:"how"`     // where it enforces it: a BlocksHow
+	Applied int            `json:"applied"` // blocks
+	Refused []RefusedBlock `json:"refused"` // at most MaxRefused of them
+	Problem string         `json:"problem"` // in words for people; "" for none
+}
+
+// MaxRefused is how many refused blocks a rack names.
+const MaxRefused = 100
+
+// Where blocks are enforced.
+const (
+	BlocksListeners = "listeners" // the controller's own
+	BlocksNFTables  = "nftables"  // the packet filter of its host, and its listeners
+)
+
+// RefusedBlock is one that the rack does not carry out, and why.
+type RefusedBlock struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Why    string       `json:"why"`
+}
+
+// HostChecksRequest reports what the rack's checks of its own host found.
+type HostChecksRequest struct {
+	Report guard.HostReport `json:"report"`
+}
+
+// HostAlertsRequest reports what the rack found in logs. Times are the rack's, or of the lines.
+type HostAlertsRequest struct {
+	Report detect.HostReport `json:"report"`
 }
 
 // Paths of the rack's HTTPS for agents (port 5246). All but ClaimPath and PhoneHomePath need the certificate of the

@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/pki"
 	"github.com/metalward/metalward/internal/secret"
 )
@@ -36,7 +37,9 @@ var bodies = map[string]func() any{
 	"output": func() any { return &OutputRequest{} }, "progress": func() any { return &ProgressRequest{} }, "seed": func() any { return &SeedResponse{} }, "done": func() any { return &DoneRequest{} },
 	"phone home": func() any { return &PhoneHomeRequest{} }, "leases": func() any { return &LeasesRequest{} }, "power": func() any { return &PowerRequest{} },
 	"power answer": func() any { return &PowerResponse{} }, "power key": func() any { return &PowerKeyRequest{} }, "power key answer": func() any { return &PowerKeyResponse{} },
-	"security": func() any { return &SecurityRequest{} }, "enrol": func() any { return &EnrolRequest{} }, "enrol answer": func() any { return &EnrolResponse{} }, "token": func() any { return &EnrolToken{} },
+	"security": func() any { return &SecurityRequest{} }, "host checks": func() any {
+		return &HostChecksRequest{Report: guard.HostReport{Findings: []guard.HostFinding{{Check: "a-b", State: guard.Fail, Severity: guard.Low}}}}
+	}, "enrol": func() any { return &EnrolRequest{} }, "enrol answer": func() any { return &EnrolResponse{} }, "token": func() any { return &EnrolToken{} },
 }
 
 // FuzzDecode reads bytes as every message. What is accepted must survive being written and read again.

@@ -131,6 +131,7 @@ func (s *Server) handle(ctx context.Context, l *listener, b []byte) {
 		return
 	}
 	s.mu.Lock()
+	new := p.op == bootRequest && p.kind == discover && s.d.stranger(l.iface, &p)
 	v := s.d.decide(s.cfg.Now(), l.iface, &p)
 	var g grant
 	if v.lease != nil {
@@ -150,6 +151,9 @@ func (s *Server) handle(ctx context.Context, l *listener, b []byte) {
 		}
 	}
 	s.mu.Unlock()
+	if new {
+		s.stranger(ctx, l.iface, &p)
+	}
 	if v.event != nothing {
 		s.tell(ctx, l.iface, &p, v)
 	}

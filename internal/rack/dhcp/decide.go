@@ -68,6 +68,24 @@ type decider struct {
 	w    builder
 }
 
+// stranger says whether a packet that came in on an interface is of no machine that the region knows, nor of a client that holds a lease.
+func (d *decider) stranger(iface string, p *packet) bool {
+	v := d.x.byIface[iface]
+	if p.giaddr != 0 {
+		if s := d.x.subnetOf(p.giaddr); s != nil {
+			v = s.vlan
+		}
+	}
+	if v == nil {
+		return false
+	}
+	if _, known := d.x.machines[p.mac]; known {
+		return false
+	}
+	l := d.t.byOwner[owner{p.mac, v.id}]
+	return l == nil || l.state == offered
+}
+
 // decide answers a packet that came in on an interface.
 func (d *decider) decide(now time.Time, iface string, p *packet) verdict {
 	if p.op != bootRequest {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/rack/throttle"
 	"github.com/metalward/metalward/internal/wire"
 )
 
@@ -40,6 +41,10 @@ const (
 	// rogueEvery spaces reports of one other server; maxRogues bounds how many are told apart.
 	rogueEvery = time.Hour
 	maxRogues  = 64
+	// Strangers are hardware addresses of no machine and without a lease. So many new ones on one interface within a minute are made up: a rack of machines that
+	// is switched on has some dozen.
+	maxStrangers, strangersWithin, strangersRest = 256, time.Minute, time.Hour
+	maxInterfaces                                = 4096 // whose strangers are counted
 )
 
 // Config is what a Server needs.
@@ -52,7 +57,7 @@ type Config struct {
 	// Observe is told of leases that were given or renewed, once they are durable, in order. It must return
 	// soon: it delays the answers that follow. May be nil.
 	Observe func([]metal.Lease)
-	// Security is told of what an attack would look like: kind "rogue_dhcp". Must return soon. May be nil.
+	// Security is told of what an attack would look like: kinds "rogue_dhcp" and "dhcp_starvation". Must return soon. May be nil.
 	Security func(wire.SecurityRequest)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -81,7 +86,8 @@ type Server struct {
 	mu      sync.Mutex // guards all below
 	d       decider
 	rogues  map[netip.Addr]time.Time
-	lastLog map[string]time.Time // by text, which are few
+	strange *throttle.Crowd[string, mac] // by interface
+	lastLog map[string]time.Time         // by text, which are few
 
 	journal *journal // used by New, then by commit alone
 
@@ -101,7 +107,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, changed: make(chan struct{}, 1), pending: make(chan grant, maxPending),
-		rogues: map[netip.Addr]time.Time{}, lastLog: map[string]time.Time{},
+		strange: throttle.NewCrowd[string, mac](maxStrangers, strangersWithin, strangersRest, maxInterfaces),
+		rogues:  map[netip.Addr]time.Time{}, lastLog: map[string]time.Time{},
 	}
 	x, _ := newIndex(metal.RackSnapshot{})
 	s.d = decider{x: x, t: newLeases(), http: strconv.Itoa(cfg.HTTPPort)}
@@ -215,6 +222,16 @@ func (s *Server) complain(ctx context.Context, text string, args ...any) {
 	s.mu.Unlock()
 	if !quiet {
 		s.log.WarnContext(ctx, text, args...)
+	}
+}
+
+// stranger counts a client that asks for its first address here.
+func (s *Server) stranger(ctx context.Context, iface string, p *packet) {
+	if s.strange.Note(iface, p.mac, s.cfg.Now()) {
+		s.log.WarnContext(ctx, "very many new hardware addresses ask for addresses", "interface", iface, "within", strangersWithin)
+		if s.cfg.Security != nil {
+			s.cfg.Security(wire.SecurityRequest{Kind: "dhcp_starvation", MAC: p.mac.MAC(), Detail: strconv.Itoa(maxStrangers) + " new hardware addresses within a minute on " + iface})
+		}
 	}
 }
 

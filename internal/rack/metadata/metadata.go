@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -83,7 +84,8 @@ type Config struct {
 	Images Images
 	// Certificate returns the server certificate.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Security is told of what an attack would look like: kinds "claim_flood" and "phone_home_flood". Must
+	// Security is told of what an attack would look like: kinds "claim_flood", "phone_home_flood", "metadata_scraping"
+	// and "metadata_handshake_failed". Must
 	// return soon. May be nil.
 	Security func(wire.SecurityRequest)
 }
@@ -95,7 +97,9 @@ type Handler struct {
 	ca    atomic.Pointer[x509.CertPool]
 	claim *throttle.Limiter[netip.Addr]
 	phone *throttle.Limiter[netip.Addr]
+	bare  *throttle.Limiter[netip.Addr] // of requests without the certificate of a boot
 	told  *throttle.Limiter[netip.Addr] // of reports about floods
+	knock *throttle.Limiter[netip.Addr] // of reports about failed handshakes
 }
 
 // New makes a handler. It accepts no certificate until it has a snapshot.
@@ -103,7 +107,7 @@ func New(cfg Config) *Handler {
 	limiter := func() *throttle.Limiter[netip.Addr] {
 		return throttle.New[netip.Addr](throttleEvery, throttleBurst, maxSources)
 	}
-	h := &Handler{cfg: cfg, mux: http.NewServeMux(), claim: limiter(), phone: limiter(), told: throttle.New[netip.Addr](time.Hour, 1, 256)}
+	h := &Handler{cfg: cfg, mux: http.NewServeMux(), claim: limiter(), phone: limiter(), bare: limiter(), knock: throttle.New[netip.Addr](time.Hour, 1, 256), told: throttle.New[netip.Addr](time.Hour, 1, 256)}
 	h.ca.Store(x509.NewCertPool())
 	h.mux.HandleFunc("POST "+wire.ClaimPath, h.answer(h.serveClaim))
 	h.mux.HandleFunc("POST "+wire.PhoneHomePath+"{credential}", h.answer(h.servePhoneHome))
@@ -148,7 +152,7 @@ func (h *Handler) TLSConfig() *tls.Config {
 func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelInfo), // TLS alerts: a machine with a wrong clock or CA
+		ErrorLog: stdlog.New(&handshakes{h}, "", 0),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
@@ -156,6 +160,26 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// handshakes takes what net/http logs: failed handshakes, of a machine with a wrong clock or authority, or of who has no business here.
+type handshakes struct{ h *Handler }
+
+// failed is how net/http's server says that a handshake failed; the address and the reason follow.
+const failed = "http: TLS handshake error from "
+
+// Write takes a line.
+func (w *handshakes) Write(line []byte) (int, error) {
+	h, text := w.h, metal.Printable(strings.TrimSpace(string(line)), 300)
+	h.cfg.Log.Info(text)
+	rest, ok := strings.CutPrefix(text, failed)
+	at, reason, _ := strings.Cut(rest, ": ")
+	from, err := netip.ParseAddrPort(at)
+	// A connection that ends without a word is no knock: balancers and monitoring make them.
+	if ok && err == nil && reason != "EOF" && h.cfg.Security != nil && h.knock.Allow(from.Addr().Unmap(), time.Now()) {
+		h.cfg.Security(wire.SecurityRequest{Kind: "metadata_handshake_failed", Source: from.Addr().Unmap(), Detail: reason})
+	}
+	return len(line), nil
 }
 
 // ServeHTTP routes a request.
@@ -194,6 +218,17 @@ var status = map[fault.Kind]int{
 	fault.Invalid: http.StatusBadRequest, fault.Unauthenticated: http.StatusUnauthorized, fault.Forbidden: http.StatusForbidden,
 	fault.NotFound: http.StatusNotFound, fault.Conflict: http.StatusConflict, fault.Exhausted: http.StatusTooManyRequests,
 	fault.Unavailable: http.StatusServiceUnavailable, fault.TooLarge: http.StatusRequestEntityTooLarge,
+}
+
+// refused counts a request without the certificate of a boot, and reports who makes many.
+func (h *Handler) refused(r *http.Request) {
+	from, err := source(r)
+	now := time.Now()
+	if err != nil || h.cfg.Security == nil || h.bare.Allow(from, now) || !h.told.Allow(from, now) {
+		return
+	}
+	mac, _ := h.cfg.Leases.LeaseOf(from)
+	h.cfg.Security(wire.SecurityRequest{Kind: "metadata_scraping", Source: from, MAC: mac, Detail: "many requests without the certificate of a boot"})
 }
 
 // fail writes an error. The log gets the route, never the path: a path may hold a credential.
@@ -267,6 +302,7 @@ func relay[Resp any](h *Handler, m wire.Message) func(http.ResponseWriter, *http
 	return func(_ http.ResponseWriter, r *http.Request) (any, error) {
 		ref, err := bootRef(r)
 		if err != nil {
+			h.refused(r)
 			return nil, err
 		}
 		resp := new(Resp)
@@ -279,6 +315,7 @@ func relayBody[Req any](h *Handler, m wire.Message, ref func(*Req) *wire.BootRef
 	return func(w http.ResponseWriter, r *http.Request) (any, error) {
 		boot, err := bootRef(r)
 		if err != nil {
+			h.refused(r)
 			return nil, err
 		}
 		b, err := body(w, r, m)
@@ -364,6 +401,7 @@ func (h *Handler) servePhoneHome(w http.ResponseWriter, r *http.Request) (any, e
 // hold no secrets, and the digest comes from its task.
 func (h *Handler) serveImage(w http.ResponseWriter, r *http.Request) {
 	if _, err := bootRef(r); err != nil {
+		h.refused(r)
 		h.fail(w, r, err)
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/ipv4"
 
 	"github.com/metalward/metalward/internal/rack/throttle"
+	"github.com/metalward/metalward/internal/wire"
 )
 
 // Limits of TFTP.
@@ -34,6 +35,8 @@ const (
 	maxTransfers, maxClientTransfers = 256, 4
 	// requestEvery and requestBurst bound a client's requests: shim asks for a handful of absent files at once.
 	requestEvery, requestBurst, maxClients = 200 * time.Millisecond, 20, 8192
+	// So many different names that are not there, asked for by one client within ten minutes, are guesses: loaders try some dozen.
+	maxAbsent, absentWithin, absentRest, absentClients = 50, 10 * time.Minute, time.Hour, 1024
 )
 
 // Opcodes and error codes. Source: RFC 1350, RFC 2347.
@@ -51,6 +54,8 @@ const (
 type TFTP struct {
 	files *Files
 	log   *slog.Logger
+	tell  func(wire.SecurityRequest)
+	guess *throttle.Crowd[netip.Addr, string]
 	limit *throttle.Limiter[netip.Addr]
 
 	mu     sync.Mutex // guards active and total
@@ -59,9 +64,14 @@ type TFTP struct {
 	wg     sync.WaitGroup
 }
 
-// NewTFTP makes a server of the boot programs in files.
-func NewTFTP(files *Files, log *slog.Logger) *TFTP {
+// NewTFTP makes a server of the boot programs in files. Security, which may be nil, is told of what an attack would look like: kind "tftp_scraping". It must
+// return soon.
+func NewTFTP(files *Files, log *slog.Logger, security func(wire.SecurityRequest)) *TFTP {
+	if security == nil {
+		security = func(wire.SecurityRequest) {}
+	}
 	return &TFTP{
+		tell: security, guess: throttle.NewCrowd[netip.Addr, string](maxAbsent, absentWithin, absentRest, absentClients),
 		files: files, log: log, active: map[netip.Addr]int{},
 		limit: throttle.New[netip.Addr](requestEvery, requestBurst, maxClients),
 	}
@@ -240,6 +250,9 @@ func (s *TFTP) transfer(ctx context.Context, local net.UDPAddr, peer *net.UDPAdd
 			s.log.WarnContext(ctx, "cannot read a boot file", "file", r.name, "error", err)
 		}
 		_, _ = conn.Write((&tftpError{codeNotFound, textNotFound}).packet())
+		if from := peer.AddrPort().Addr().Unmap(); !tftpFiles[r.name] && s.guess.Note(from, r.name, time.Now()) {
+			s.tell(wire.SecurityRequest{Kind: "tftp_scraping", Source: from, Detail: strconv.Itoa(maxAbsent) + " different files that are not there"})
+		}
 		return
 	}
 	begin := time.Now()

@@ -22,7 +22,7 @@ func serveTFTP(t testing.TB) *net.UDPAddr {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	s := NewTFTP(bootFiles(t), slog.New(slog.DiscardHandler))
+	s := NewTFTP(bootFiles(t), slog.New(slog.DiscardHandler), nil)
 	go func() { defer close(done); _ = s.Serve(ctx, conn) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return conn.LocalAddr().(*net.UDPAddr)
