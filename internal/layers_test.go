@@ -24,7 +24,7 @@ type row struct {
 // groups are the short names that the table uses.
 var groups = map[string][]string{
 	"V":        {"fault", "metal", "authz"},
-	"services": {"region/identity", "region/access", "region/notify", "region/providers", "region/machines", "region/networks", "region/controllers", "region/images", "region/rbac", "region/certs", "region/secrets"},
+	"services": {"region/identity", "region/access", "region/notify", "region/providers", "region/machines", "region/networks", "region/controllers", "region/images", "region/rbac", "region/certs", "region/secrets", "region/hostchecks", "region/alerts", "region/blocks", "region/sources"},
 }
 
 // readMap reads the table of packages out of ARCHITECTURE.md.

@@ -41,6 +41,7 @@ const (
 	ZoneEdit            Action = "zone.edit"
 	UserView            Action = "user.view"
 	UserEdit            Action = "user.edit"
+	UserInspect         Action = "user.inspect" // who has a second factor, keys and sessions, of everybody at once
 	UserLogin           Action = "user.login"
 	UserSignOn          Action = "user.sign_on" // a login by an identity provider
 	UserRights          Action = "user.rights"  // what an RBAC service says that he may do
@@ -72,7 +73,17 @@ const (
 	SecretsView         Action = "secrets.view" // which secrets there are, and how they are kept; never what they are
 	SecretsEdit         Action = "secrets.edit" // how they are kept
 	TLSView             Action = "tls.view"
-	TLSEdit             Action = "tls.edit"          // the certificate that pages and API show
+	TLSEdit             Action = "tls.edit"        // the certificate that pages and API show
+	HostCheckView       Action = "host_check.view" // what the checks of controllers' own hosts find, and the waivers
+	HostCheckRun        Action = "host_check.run"
+	HostCheckWaive      Action = "host_check.waive"
+	AlertView           Action = "alert.view"        // what detections found in security events: names and addresses, as the trail has them
+	AlertEdit           Action = "alert.edit"        // acknowledge, resolve, silence
+	AlertAsk            Action = "alert.ask"         // who a source is, of others: they see that we ask
+	AlertThreshold      Action = "alert.threshold"   // when detections fire, and which run
+	BlockView           Action = "block.view"        // who is shut out, why, and who would have been
+	BlockEdit           Action = "block.edit"        // shut out, let in again, the panic switch, what is enforced
+	BlockDecide         Action = "block.decide"      // the region itself, on an alert whose detection is enforced
 	NotificationRead    Action = "notification.read" // what one is told
 	NotificationTest    Action = "notification.test"
 	NotificationView    Action = "notification.view" // what others are
@@ -148,6 +159,7 @@ var table = map[Action]row{
 	ZoneView:            {rule: ruleGlobal, perm: ViewZones, system: true},
 	ZoneEdit:            {rule: ruleGlobal, perm: EditZones, nouns: []Noun{NounZone}},
 	UserView:            {rule: ruleOwnOr, perm: ViewIdentities, system: true},
+	UserInspect:         {rule: ruleGlobal, perm: ViewIdentities, system: true},                                                  // not one's own: a key that may only read does for whoever audits
 	UserEdit:            {rule: ruleGlobal, perm: EditIdentities, system: true, nouns: []Noun{NounUser, NounGroup, NounMachine}}, // machines: a deleted user's go to another
 	UserLogin:           {rule: ruleAnyone, system: true, nouns: []Noun{NounUser}},
 	UserSignOn:          {rule: ruleAnyone, nouns: []Noun{NounUser, NounGroup}}, // groups: those that the provider says
@@ -181,6 +193,16 @@ var table = map[Action]row{
 	SecretsEdit:         {rule: ruleGlobal, perm: EditConfigurations, system: true, nouns: []Noun{NounSite}},
 	TLSView:             {rule: ruleGlobal, perm: ViewConfigurations, system: true},
 	TLSEdit:             {rule: ruleGlobal, perm: EditConfigurations, system: true, nouns: []Noun{NounSite}},
+	HostCheckView:       {rule: ruleGlobal, perm: ViewConfigurations, system: true},
+	HostCheckRun:        {rule: ruleGlobal, perm: EditControllers, nouns: []Noun{NounController}},
+	HostCheckWaive:      {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounHostWaiver}},
+	AlertView:           {rule: ruleGlobal, perm: ViewTrail, system: true},
+	AlertEdit:           {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounAlert}},
+	AlertAsk:            {rule: ruleGlobal, perm: EditConfigurations},
+	AlertThreshold:      {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounDetection}},
+	BlockView:           {rule: ruleGlobal, perm: ViewTrail, system: true},
+	BlockEdit:           {rule: ruleGlobal, perm: EditConfigurations, nouns: []Noun{NounBlock}},
+	BlockDecide:         {system: true, nouns: []Noun{NounBlock}},
 	NotificationRead:    {rule: ruleUser},
 	NotificationTest:    {rule: ruleGlobal, perm: EditConfigurations},
 	NotificationView:    {rule: ruleGlobal, perm: ViewNotifications, system: true},

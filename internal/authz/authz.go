@@ -77,6 +77,10 @@ const (
 	NounProvider     Noun = "provider"     // of identities
 	NounNotification Noun = "notification" // with what is still to be sent of it
 	NounTrail        Noun = "trail"
+	NounHostWaiver   Noun = "host_waiver" // of what a check of a controller's host finds
+	NounAlert        Noun = "alert"       // of a detection
+	NounDetection    Noun = "detection"   // when it fires
+	NounBlock        Noun = "block"       // of an address; with the switch and the policy of all
 )
 
 // Target is the object of an action. For an object about to be created the ID is empty.
@@ -323,7 +327,7 @@ func (d Decision) Err(t Target) error {
 // NotFound is the fault for an absent or hidden object, the same for both. The text is MAAS's.
 func NotFound(n Noun) error {
 	names := map[Noun]string{NounMachine: "Machine", NounPool: "ResourcePool", NounZone: "Zone", NounUser: "User", NounFabric: "Fabric",
-		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role", NounProvider: "OIDCProvider", NounNotification: "Notification"}
+		NounVLAN: "VLAN", NounSubnet: "Subnet", NounController: "RackController", NounImage: "BootResource", NounGroup: "UserGroup", NounRole: "Role", NounProvider: "OIDCProvider", NounNotification: "Notification", NounHostWaiver: "HostCheckWaiver", NounAlert: "Alert", NounDetection: "Detection", NounBlock: "Block"}
 	name := names[n]
 	if name == "" {
 		name = string(n)

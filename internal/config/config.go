@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/metalward/metalward/internal/fault"
@@ -56,6 +57,11 @@ type Region struct {
 	// SecuritySyslog is the host and port of a syslog server over TLS (RFC 5425, port 6514) that security events go
 	// to; SecuritySyslogCA is the PEM file of the authority of its certificate, if this host does not trust it anyway.
 	SecuritySyslog, SecuritySyslogCA string
+	// AddressDatabases are paths of files in MaxMind's format that say of which network and country an address is. Default: none.
+	AddressDatabases []string
+	// RequestRules holds what people and clients send against the OWASP Core Rule Set: "off", "detect" or "block". Default: off; the
+	// command line's is detect.
+	RequestRules string
 	// RootCredential is the path of the root key where systemd hands it over (LoadCredentialEncrypted=). Default: none; root.key in
 	// the state folder is used, or what the TPM has sealed of it.
 	RootCredential string
@@ -65,7 +71,33 @@ type Region struct {
 	EgressCA string
 	// MetadataPort is the port of the racks' HTTPS for machines. Default 5246.
 	MetadataPort int
+	// Watch says whether the logs of the region's own host are read for attacks: "on", the default, or "off".
+	Watch string
+	// Blocks is where this region enforces who is blocked: "listeners", its own, or BlocksNFTables. Default "listeners".
+	Blocks string
 	Observation
+}
+
+// RequestRulesOff is the mode in which nothing is asked; RequestRules are all modes.
+const RequestRulesOff = "off"
+
+var RequestRules = []string{RequestRulesOff, "detect", "block"}
+
+// Where blocks are enforced. BlocksNFTables is the packet filter of the host, which needs CAP_NET_ADMIN, and the listeners.
+const (
+	BlocksListeners = "listeners"
+	BlocksNFTables  = "nftables"
+)
+
+// checkBlocks completes the default and says what is wrong.
+func checkBlocks(where *string, bad fault.Fields) {
+	switch *where {
+	case "":
+		*where = BlocksListeners
+	case BlocksListeners, BlocksNFTables:
+	default:
+		bad.Add("blocks", "%q is neither %s nor %s.", *where, BlocksListeners, BlocksNFTables)
+	}
 }
 
 // Observation says who may see a controller's metrics.
@@ -106,11 +138,19 @@ func (c *Region) Check() error {
 	if c.MetadataPort < 1 || c.MetadataPort > 65535 {
 		bad.Add("metadata-port", "Use a port from 1 to 65535.")
 	}
+	if c.RequestRules == "" {
+		c.RequestRules = RequestRulesOff
+	}
+	if !slices.Contains(RequestRules, c.RequestRules) {
+		bad.Add("request-rules", "Use %s.", strings.Join(RequestRules, ", "))
+	}
 	if c.Database != "" {
 		if u, err := url.Parse(c.Database); err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
 			bad.Add("database", "Use a postgres:// URL, or leave it empty for SQLite.")
 		}
 	}
+	watch(bad, &c.Watch)
+	checkBlocks(&c.Blocks, bad)
 	_, err := c.Proxies()
 	bad.AddErr("trusted-proxy", err)
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
@@ -159,8 +199,19 @@ type Rack struct {
 	BootHTTP, Metadata int
 	// ImageCacheBytes bounds the image cache. Default 20 GiB.
 	ImageCacheBytes int64
+	// SyslogUDP, SyslogTCP and SyslogTLS are addresses, such as ":514" and ":6514", at which machines' logs are received. Default: none.
+	SyslogUDP, SyslogTCP, SyslogTLS string
+	// SyslogFrom are networks in CIDR notation that may send, besides those that this rack serves. Default: none.
+	SyslogFrom []string
+	// Watch says whether the logs of the rack's own host are read for attacks: "on", the default, or "off".
+	Watch string
+	// Blocks is where this rack enforces who is blocked: "listeners", its own for machines, or BlocksNFTables. Default "listeners".
+	Blocks string
 	Observation
 }
+
+// SyslogNetworks parses SyslogFrom. Kinds: Invalid without a field.
+func (c *Rack) SyslogNetworks() ([]netip.Prefix, error) { return prefixes(c.SyslogFrom) }
 
 // Check completes the defaults and says what is wrong. Kinds: Invalid.
 func (c *Rack) Check() error {
@@ -179,8 +230,27 @@ func (c *Rack) Check() error {
 	if c.ImageCacheBytes == 0 {
 		c.ImageCacheBytes = 20 << 30
 	}
+	watch(bad, &c.Watch)
+	for name, addr := range map[string]string{"listen-syslog-udp": c.SyslogUDP, "listen-syslog-tcp": c.SyslogTCP, "listen-syslog-tls": c.SyslogTLS} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" {
+			bad.Add(name, "%q is not an address such as :514 or 10.0.0.1:514.", addr)
+		}
+	}
+	_, err := c.SyslogNetworks()
+	bad.AddErr("syslog-from", err)
+	checkBlocks(&c.Blocks, bad)
 	if c.BootHTTP < 1 || c.BootHTTP > 65535 || c.Metadata < 1 || c.Metadata > 65535 || c.BootHTTP == c.Metadata {
 		bad.Add("boot-port", "Use two different ports from 1 to 65535.")
 	}
 	return bad.Err()
+}
+
+// watch completes and checks whether a host's logs are read.
+func watch(bad fault.Fields, value *string) {
+	if *value == "" {
+		*value = "on"
+	}
+	if *value != "on" && *value != "off" {
+		bad.Add("watch", "Use on or off.")
+	}
 }

@@ -63,6 +63,31 @@ func TestAccountOverTheAPI(t *testing.T) {
 	}
 }
 
+// How everybody gets in is for administrators and auditors to know, and what the region says of itself is the same.
+func TestUsersSecurity(t *testing.T) {
+	s := newSurface(t)
+	if rec := s.call("alice", "GET", "/users/?op=security"); rec.Code != 403 {
+		t.Errorf("a user: got %d %s, want 403", rec.Code, rec.Body)
+	}
+	var list []map[string]any
+	rec := s.call("admin", "GET", "/users/?op=security")
+	if err := json.Unmarshal(rec.Body.Bytes(), &list); err != nil || rec.Code != 200 || len(list) != 2 {
+		t.Fatalf("got %d %s, %v", rec.Code, rec.Body, err)
+	}
+	for field, want := range map[string]any{"username": "admin", "is_superuser": true, "is_active": true, "has_password": true, "second_factors": 0.0, "keys": 1.0, "keys_without_end": 1.0} {
+		if list[0][field] != want {
+			t.Errorf("%s: got %v, want %v", field, list[0][field], want)
+		}
+	}
+	d, err := s.r.People(t.Context())
+	if err != nil || d.People.Err != nil || d.Settings.Err != nil || len(d.People.Value) != 2 || d.Settings.Value["session_length"] != "1209600" {
+		t.Fatalf("got %+v, %v", d, err)
+	}
+	if p := d.People.Value[0]; p.Name != "admin" || !p.Admin || !p.HasPassword || p.Keys != 1 || p.OldestKey.IsZero() {
+		t.Errorf("got %+v", p)
+	}
+}
+
 // TestUserAdministration runs through a user's life over the API, and finds the door shut when the site keeps it to
 // the pages.
 func TestUserAdministration(t *testing.T) {

@@ -27,6 +27,7 @@ type observation struct {
 	token    secret.Value
 	listener net.Listener // nil: metrics are not served on the loopback
 	requests telemetry.Counter
+	rules    telemetry.Counter
 	times    telemetry.Histogram
 }
 
@@ -56,6 +57,7 @@ func (r *Region) observe(cfg config.Observation, version string, now func() time
 	m := &o.metrics
 	m.Process("region", version, now())
 	o.requests = m.Counter("metalward_region_http_requests_total", "Requests answered, by kind and status.", "class", "code")
+	o.rules = m.Counter("metalward_region_request_rules_total", "Requests that the request rules were asked about, by what they said.", "verdict")
 	o.times = m.Histogram("metalward_region_http_request_seconds", "How long requests took, by kind; streams of events are left out.", requestBounds, "class")
 	m.Gauge("metalward_region_racks_connected", "Rack controllers with a session to this region.", nil, func(_ context.Context, set func(float64, ...string)) error {
 		set(float64(len(r.Controllers.Connected())))
@@ -86,6 +88,21 @@ func (r *Region) observe(cfg config.Observation, version string, now func() time
 		}
 		return nil
 	})
+	m.Gauge("metalward_alerts_open", "Open alerts that are not silenced, by detection and severity.", []string{"unit", "severity"}, func(ctx context.Context, set func(float64, ...string)) error {
+		list, err := r.Alerts.Open(authz.AsSystem(ctx, "metrics"))
+		for _, x := range list {
+			set(float64(x.Alerts), x.Unit, x.Severity.String())
+		}
+		return err
+	})
+	m.Gauge("metalward_blocks", "Addresses that this region shuts out.", nil, func(_ context.Context, set func(float64, ...string)) error {
+		set(float64(r.Blocks.Active()))
+		return nil
+	})
+	m.Gauge("metalward_blocks_refused", "Connections and requests of who is shut out that this region's listeners refused or cut since the start.", nil, func(_ context.Context, set func(float64, ...string)) error {
+		set(float64(r.wall.Refused()))
+		return nil
+	})
 	r.Health = telemetry.NewHealth(now)
 	r.Health.Add(databaseCheck, r.databaseHealth)
 	r.Health.Add("certificates", r.certificateHealth)
@@ -101,6 +118,9 @@ func (o *observation) answered(class string, code int, took time.Duration) {
 		o.times.Observe(took, class)
 	}
 }
+
+// judged counts what the request rules said of a request.
+func (o *observation) judged(verdict string) { o.rules.Add(1, verdict) }
 
 const databaseCheck = "database"
 

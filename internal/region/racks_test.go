@@ -44,11 +44,15 @@ func freePort(t *testing.T) int {
 }
 
 // runRegion serves a region in the background until the test ends.
-func runRegion(t *testing.T, dir string, now func() time.Time) *Region {
+func runRegion(t *testing.T, dir string, now func() time.Time, change ...func(*Options)) *Region {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := New(ctx, Options{Config: config.Region{StateDir: dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test", Now: now,
-		Log: slog.New(slog.DiscardHandler)})
+	o := Options{Config: config.Region{StateDir: dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test", Now: now,
+		Log: slog.New(slog.DiscardHandler)}
+	for _, fn := range change {
+		fn(&o)
+	}
+	r, err := New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,9 +69,13 @@ func runRegion(t *testing.T, dir string, now func() time.Time) *Region {
 }
 
 // startRack runs an enrolled rack and returns what stops it.
-func startRack(t *testing.T, dir string, now func() time.Time) (stop func()) {
+func startRack(t *testing.T, dir string, now func() time.Time, change ...func(*rack.Options)) (stop func()) {
 	t.Helper()
-	k, err := rack.New(rack.Options{Config: config.Rack{StateDir: dir, Metadata: freePort(t), BootHTTP: 1}, Version: "test", Now: now, Log: slog.New(slog.DiscardHandler)})
+	o := rack.Options{Config: config.Rack{StateDir: dir, Metadata: freePort(t), BootHTTP: 1}, Version: "test", Now: now, Log: slog.New(slog.DiscardHandler)}
+	for _, fn := range change {
+		fn(&o)
+	}
+	k, err := rack.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,16 +22,23 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/block"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/egress"
+	"github.com/metalward/metalward/internal/enrich"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/alerts"
 	"github.com/metalward/metalward/internal/region/api"
 	"github.com/metalward/metalward/internal/region/audit"
+	"github.com/metalward/metalward/internal/region/blocks"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
@@ -44,11 +51,13 @@ import (
 	"github.com/metalward/metalward/internal/region/seclog"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/site"
+	"github.com/metalward/metalward/internal/region/sources"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/ui"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
 	"github.com/metalward/metalward/internal/telemetry"
+	"github.com/metalward/metalward/internal/waf"
 )
 
 // Region is a region controller. Its services are exported for the composition roots around it: the command
@@ -69,6 +78,10 @@ type Region struct {
 	Networks    *networks.Service
 	Controllers *controllers.Service
 	Images      *images.Service
+	Hosts       *hostchecks.Service
+	Alerts      *alerts.Service
+	Blocks      *blocks.Service
+	Sources     *sources.Service
 	Providers   *providers.Service
 	RBAC        *rbac.Service
 	API         *api.API
@@ -83,6 +96,7 @@ type Region struct {
 	now    func() time.Time
 	watch  *seclog.Log
 	seen   observation
+	wall   *block.Wall // in front of the listeners
 
 	https, plain, rpcListener net.Listener
 
@@ -102,6 +116,14 @@ type Options struct {
 	Log     *slog.Logger
 	// Offline opens the services without listening: for commands on the region's host.
 	Offline bool
+	// CheckHost looks at this region's own host; nil: nobody does. It does not panic and comes back when its time is over.
+	CheckHost func(context.Context) guard.HostReport
+	// WatchHost follows the logs of this region's own host until its context ends, and tells what it reads and finds; nil: nobody does. It does not panic.
+	WatchHost func(ctx context.Context, tell func(detect.HostReport))
+	// ScanHost reads the current logs of this region's own host from a time on, and says what units find; nil: nobody does.
+	ScanHost func(ctx context.Context, units []detect.Unit, since time.Time) (detect.Scan, error)
+	// Tuning is told the site's thresholds of detections, for WatchHost; nil: nobody is.
+	Tuning *detect.Tuning
 	// Rehearse runs each write transaction twice: for tests. See store.Database.
 	Rehearse bool
 }
@@ -123,7 +145,7 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make state folder: %w", err)
 	}
-	opened := &Region{log: o.Log, now: o.Now, dir: cfg.StateDir, root: rootSource{cfg.StateDir, cfg.RootCredential, cfg.TPM}}
+	opened := &Region{log: o.Log, now: o.Now, wall: &block.Wall{Now: o.Now}, dir: cfg.StateDir, root: rootSource{cfg.StateDir, cfg.RootCredential, cfg.TPM}}
 	r = opened
 	defer func() {
 		if err != nil {
@@ -132,6 +154,9 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}()
 	if !o.Offline {
 		if r.running, err = lockState(cfg.StateDir); err != nil {
+			return nil, err
+		}
+		if err := secret.WriteFile(filepath.Join(cfg.StateDir, guard.VersionFile), []byte(o.Version+"\n")); err != nil {
 			return nil, err
 		}
 	}
@@ -166,6 +191,8 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	}
 	r.watch = watch
 	hub := newHub()
+	var found *alerts.Service
+	var shut *blocks.Service
 	var idn *identity.Service
 	var notes *notify.Service
 	var nets *networks.Service
@@ -184,9 +211,19 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		if rights != nil {
 			rights.Changed(touched)
 		}
+		if shut != nil {
+			shut.Changed(touched)
+		}
 		hub.send(touched)
+	}, Noise: func(p authz.Principal, from authz.Origin, e metal.AuditEvent) {
+		if found != nil {
+			found.Heard(p, from, e)
+		}
 	}, Told: func(p authz.Principal, from authz.Origin, e metal.AuditEvent) {
 		watch.Record(p, from, e)
+		if found != nil {
+			found.Told(p, from, e)
+		}
 		if notes != nil {
 			notes.Told(p, from, e)
 		}
@@ -228,13 +265,30 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	idn.SetRights(rights)
 	nets = networks.New(r.Gate, o.Now, o.Log, here.Machines.PEM())
 	r.Identity, r.Access, r.Networks = idn, access.New(r.Gate), nets
-	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Network: nets, Now: o.Now, Log: o.Log, Joined: nets.Joined})
+	r.Controllers = controllers.New(controllers.Config{Gate: r.Gate, Site: here, Network: nets, Now: o.Now, Log: o.Log, Joined: func(rackID string) {
+		nets.Joined(rackID)
+		if shut != nil {
+			shut.Joined(rackID)
+		}
+	}})
 	nets.SetRacks(r.Controllers)
 	if r.Images, err = images.New(r.Gate, filepath.Join(cfg.StateDir, "images")); err != nil {
 		return nil, err
 	}
 	r.Machines = machines.New(machines.Config{Gate: r.Gate, Site: here, Keys: keys, Racks: r.Controllers, Snapshots: nets, Now: o.Now, Log: o.Log,
 		MetadataPort: uint16(cfg.MetadataPort)})
+	r.Hosts = hostchecks.New(hostchecks.Config{Gate: r.Gate, Now: o.Now, Log: o.Log, Region: r.ID, Check: o.CheckHost, Racks: r.Controllers, Tell: notes})
+	if !o.Offline { // a command on the host keeps no file of its own and has nobody to count
+		if shut, err = r.blocks(ctx, cfg, o); err != nil {
+			return nil, err
+		}
+		r.Blocks = shut
+		host, _ := os.Hostname()
+		if found, err = alerts.New(alerts.Config{Gate: r.Gate, Follow: shut, Now: o.Now, Log: o.Log, Region: r.ID, Host: host, Tell: notes, State: filepath.Join(cfg.StateDir, "alerts.state"), Watch: o.WatchHost, Scan: o.ScanHost, Tuning: o.Tuning}); err != nil {
+			return nil, err
+		}
+		r.Alerts = found
+	}
 	cert := &web.Certificate{CA: here.Web, Site: here.ID, Region: r.ID, Now: o.Now}
 	if r.Certs, err = r.certificates(cfg, o, here, keys, cert, notes, seen); err != nil || o.Offline {
 		return r, err
@@ -244,13 +298,18 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 	if err := r.observe(cfg.Observation, o.Version, o.Now); err != nil {
 		return nil, err
 	}
+	known, err := enrich.OpenDatabases(cfg.AddressDatabases, o.Now, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	r.Sources = sources.New(sources.Config{Gate: r.Gate, Databases: known, DNS: net.DefaultResolver, Dial: out.Dial})
 	auth := &web.Auth{Identity: idn}
-	surface, err = api.New(api.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Disks: r.Disks, Secrets: r.Secrets, Auth: auth,
+	surface, err = api.New(api.Config{Gate: r.Gate, Alerts: found, Blocks: shut, Sources: r.Sources, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Hosts: r.Hosts, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Disks: r.Disks, Secrets: r.Secrets, Auth: auth,
 		Version: o.Version, BaseURL: r.BaseURL, Now: o.Now, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	pages, err := ui.New(ui.Config{Gate: r.Gate, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Disks: r.Disks, Secrets: r.Secrets, Auth: auth,
+	pages, err := ui.New(ui.Config{Gate: r.Gate, Alerts: found, Blocks: shut, Sources: r.Sources, Identity: idn, Access: r.Access, Notify: notes, Machines: r.Machines, Networks: nets, Controllers: r.Controllers, Images: r.Images, Hosts: r.Hosts, Providers: r.Providers, Certs: r.Certs, Health: r.Health, Disks: r.Disks, Secrets: r.Secrets, Auth: auth,
 		CAFingerprint: r.Fingerprint, BaseURL: r.BaseURL, Version: o.Version, Log: o.Log, Changes: hub.subscribe})
 	if err != nil {
 		return nil, err
@@ -261,11 +320,18 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		return nil, err
 	}
 	r.server = &web.Server{Gate: r.Gate, Identity: idn, Controllers: r.Controllers, Auth: auth, Certificate: cert, API: surface, Accounts: surface.Accounts(), UI: pages, CA: here.Web.PEM(), Challenge: r.Certs.ACMEAnswer,
-		Requests: r.seen.answered, Ready: r.ready, HSTS: r.Certs.HSTS, Trusted: proxies, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
+		Requests: r.seen.answered, Ready: r.ready, HSTS: r.Certs.HSTS, Trusted: proxies, Blocked: r.wall.Blocks, BaseURL: r.BaseURL, RPCPort: r.rpcListener.Addr().(*net.TCPAddr).Port, Log: o.Log}
+	if cfg.RequestRules != config.RequestRulesOff {
+		rules, err := waf.New()
+		if err != nil {
+			return nil, err
+		}
+		r.server.Rules = &web.RequestRules{Rules: rules, Block: cfg.RequestRules == "block", Security: r.Gate.Security, Judged: r.seen.judged, Log: o.Log}
+	}
 	if !r.seen.token.Empty() {
 		r.server.Metrics = r.seen.metrics.Handler(r.seen.token)
 	}
-	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Own(false) }, Now: o.Now, Log: o.Log}
+	r.rpc = &rackrpc.Server{Gate: r.Gate, Controllers: r.Controllers, Machines: r.Machines, Images: r.Images, Hosts: r.Hosts, Alerts: found, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Own(false) }, Now: o.Now, Log: o.Log}
 	host, _ := os.Hostname()
 	return r, r.Controllers.RegisterRegion(ctx, metal.Controller{SystemID: r.ID, Hostname: host, Type: metal.NodeRegionController, Version: o.Version})
 }
@@ -401,14 +467,17 @@ func (r *Region) listen(cfg *config.Region) (err error) {
 	}
 	r.BaseURL = "https://" + net.JoinHostPort(host, strconv.Itoa(r.https.Addr().(*net.TCPAddr).Port))
 	r.RPCAddress = net.JoinHostPort(host, strconv.Itoa(r.rpcListener.Addr().(*net.TCPAddr).Port))
-	if !cfg.ProxyProtocol {
-		return nil
+	return nil
+}
+
+// proxied has the trusted proxies say who the client is, inside the wall: what it sees of a connection is the proxy.
+func (r *Region) proxied(on bool, proxies []netip.Prefix) {
+	if !on {
+		return
 	}
-	proxies, err := cfg.Proxies()
 	if r.https = web.Proxied(r.https, proxies); r.plain != nil {
 		r.plain = web.Proxied(r.plain, proxies)
 	}
-	return err
 }
 
 // firstHost is how others reach this host when nobody said: the listening address, or the host's first
@@ -465,6 +534,10 @@ func (r *Region) Run(ctx context.Context) error {
 	background(r.Secrets.RunVault)
 	background(r.Certs.RunACME)
 	background(r.RBAC.Run)
+	background(r.Hosts.Run)
+	background(r.Alerts.Run)
+	background(r.Blocks.Run)
+	background(r.Gate.CheckTrail)
 	background(r.API.Run)
 	full := r.server.Handler()
 	serve("HTTPS", func() error { return web.Serve(ctx, r.https, full, r.server.TLS(), r.log) })

@@ -74,10 +74,13 @@ var first struct {
 	err  error
 }
 
+// envRules has all regions of these tests ask the request rules: to see that the rules let everything through that the tests send.
+const envRules = "METALWARD_TEST_REQUEST_RULES"
+
 // options are those of a surface's region. All that is done to it is done, undone and done again: what each call leaves is as if it had run
 // once.
 func options(dir string, log *kept) Options {
-	return Options{Rehearse: true, Config: config.Region{StateDir: dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost"}, Version: "test",
+	return Options{Rehearse: true, Config: config.Region{StateDir: dir, HTTPS: "127.0.0.1:0", Plain: "off", RPC: "127.0.0.1:0", PublicHost: "localhost", RequestRules: os.Getenv(envRules)}, Version: "test",
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
@@ -190,7 +193,7 @@ func (s *surface) events() (n int) {
 
 func fillPath(path string) string {
 	return strings.NewReplacer("{system_id}", "aaaaaaaaaaaaaaaa", "{username}", "nobody", "{name}", "nothing", "{fabric_id}", "999", "{vid}", "7", "{vlan_id}", "999",
-		"{resource_id}", "999", "{id}", "999").Replace(path)
+		"{resource_id}", "999", "{id}", "999", "{address}", "198.51.100.9").Replace(path)
 }
 
 // TestNoOperationWithoutCredentials walks the whole table: without credentials, with a wrong key, nothing answers

@@ -23,9 +23,12 @@ import (
 	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/alerts"
+	"github.com/metalward/metalward/internal/region/blocks"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
@@ -33,6 +36,7 @@ import (
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/secrets"
+	"github.com/metalward/metalward/internal/region/sources"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/telemetry"
 )
@@ -53,6 +57,10 @@ type Config struct {
 	Networks    *networks.Service
 	Controllers *controllers.Service
 	Images      *images.Service
+	Hosts       *hostchecks.Service
+	Alerts      *alerts.Service
+	Blocks      *blocks.Service
+	Sources     *sources.Service
 	Auth        *web.Auth
 	Version     string
 	BaseURL     string // "https://host:port", in the description
@@ -193,6 +201,29 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Unruled says what of a call the request rules are not shown: secrets and what the table calls opaque, of the operations that the call may
+// be. Logins of clients are no rows; their secrets have the names of the table's.
+func (a *API) Unruled(r *http.Request) web.Unruled {
+	path, below := strings.CutPrefix(r.URL.EscapedPath(), maasapi.Root)
+	n, _, _ := a.find(path)
+	if !below || n == nil {
+		return web.Unruled{Field: maasapi.OpaqueAnywhere}
+	}
+	u := web.Unruled{Field: func(name string) bool {
+		return name == "op" || strings.HasPrefix(name, "oauth_") || slices.ContainsFunc(n.ops, func(o *maasapi.Operation) bool { return o.Method == r.Method && o.Opaque(name) })
+	}}
+	for _, o := range n.ops {
+		if o.Method == r.Method {
+			u.Body = u.Body || o.RawBody
+			u.Long = u.Long || slices.ContainsFunc(o.Params, func(p maasapi.Param) bool { return o.Opaque(p.Name) })
+		}
+	}
+	return u
+}
+
+// Refuse answers a call that the request rules refuse.
+func (a *API) Refuse(w http.ResponseWriter, r *http.Request, err error) { a.fail(w, r, err) }
+
 func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params []string, op string) error {
 	rawBody := false
 	for _, o := range n.ops {
@@ -201,7 +232,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, n *node, params []st
 	form, query := url.Values{}, r.URL.Query()
 	if !rawBody {
 		var err error
-		if form, err = decodeForm(w, r); err != nil {
+		if form, err = web.ReadForm(w, r); err != nil {
 			return err
 		}
 	}

@@ -29,6 +29,10 @@ func (a *API) bind() map[string]handler {
 	maps.Copy(all, a.bindTLS())
 	all["health.read"] = a.health
 	maps.Copy(all, a.bindSecrets())
+	maps.Copy(all, a.bindHostChecks())
+	maps.Copy(all, a.bindAlerts())
+	maps.Copy(all, a.bindBlocks())
+	maps.Copy(all, a.bindSources())
 	return all
 }
 

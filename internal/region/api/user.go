@@ -28,6 +28,10 @@ func (a *API) bindUsers() map[string]handler {
 			users, err := a.Identity.Users(r.ctx)
 			return each(users, userJSON), err
 		},
+		"users.security": func(r *request) (any, error) {
+			list, err := a.Identity.Overview(r.ctx)
+			return each(list, standingJSON), err
+		},
 		"users.create": a.administers(a.createUser),
 		"users.invite": a.administers(a.inviteUser),
 		"users.whoami": func(r *request) (any, error) {
@@ -134,4 +138,25 @@ func userJSON(u metal.User) userObject {
 		o.RightsFrom = &from
 	}
 	return o
+}
+
+// standingObject is how a user gets in. It is Metalward's own.
+type standingObject struct {
+	Username    string `json:"username"`
+	IsSuperuser bool   `json:"is_superuser"`
+	IsActive    bool   `json:"is_active"`
+	IsLocal     bool   `json:"is_local"`
+	HasPassword bool   `json:"has_password"`
+	Created     string `json:"created"`
+	Factors     int    `json:"second_factors"`
+	Sessions    int    `json:"sessions"`
+	Keys        int    `json:"keys"`
+	// OldestKey is when the oldest key without an end was made; null where each has one.
+	EndlessKeys int     `json:"keys_without_end"`
+	OldestKey   *string `json:"oldest_key_without_end"`
+}
+
+func standingJSON(s identity.Standing) standingObject {
+	u := s.User
+	return standingObject{u.Name, u.Admin, !u.Disabled, !u.External, s.HasPassword, stamp(u.Created), s.Factors, s.Sessions, s.Keys, s.EndlessKeys, timeOrNull(s.OldestKey)}
 }

@@ -191,6 +191,9 @@ func TestTampered(t *testing.T) {
 			if b.Row != c.row || b.Region != region {
 				t.Errorf("got row %d of %s (%s), want row %d", b.Row, b.Region, b.Reason, c.row)
 			}
+			if _, err := audit.VerifySteps(ctx, x.r, pub); !errors.As(err, &b) || b.Region != region {
+				t.Errorf("in steps: got %v, want a broken trail", err)
+			}
 		})
 	}
 }

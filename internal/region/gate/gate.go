@@ -33,9 +33,10 @@ type Gate struct {
 	key    ed25519.PrivateKey
 	noise  *noise
 	// changed is told, after commit, which objects a call touched.
-	changed func([]authz.Target)
-	told    func(authz.Principal, authz.Origin, metal.AuditEvent)
-	settle  func(ctx context.Context, run func() error) error
+	changed   func([]authz.Target)
+	told      func(authz.Principal, authz.Origin, metal.AuditEvent)
+	unwritten func(authz.Principal, authz.Origin, metal.AuditEvent)
+	settle    func(ctx context.Context, run func() error) error
 }
 
 // Config is what a gate is made of.
@@ -51,6 +52,8 @@ type Config struct {
 	Changed func([]authz.Target)
 	// Told is called with every event once it is in the trail; it must not block.
 	Told func(authz.Principal, authz.Origin, metal.AuditEvent)
+	// Noise is called with every event of strangers that is counted and not written, so that who counts guesses sees each when it happens; it must not block.
+	Noise func(authz.Principal, authz.Origin, metal.AuditEvent)
 	// Settle runs a transaction again when it needs a secret that has to be fetched or written elsewhere first, once that is done:
 	// secret.Safe.Settle. Without it transactions run once.
 	Settle func(ctx context.Context, run func() error) error
@@ -58,7 +61,7 @@ type Config struct {
 
 // New makes a gate. It is the only user of the Writer.
 func New(c Config) *Gate {
-	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed, told: c.Told, settle: c.Settle}
+	g := &Gate{region: c.Region, r: c.Reader, w: c.Writer, log: c.Log, now: c.Now, key: c.Key, noise: newNoise(), changed: c.Changed, told: c.Told, unwritten: c.Noise, settle: c.Settle}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -67,6 +70,9 @@ func New(c Config) *Gate {
 	}
 	if g.changed == nil {
 		g.changed = func([]authz.Target) {}
+	}
+	if g.unwritten == nil {
+		g.unwritten = func(authz.Principal, authz.Origin, metal.AuditEvent) {}
 	}
 	if g.told == nil {
 		g.told = func(authz.Principal, authz.Origin, metal.AuditEvent) {}
@@ -228,12 +234,20 @@ func (g *Gate) record(ctx context.Context, c *Call, cause error) {
 	}
 	e := g.event(c, authz.OriginFrom(ctx), outcome, cause)
 	if c.principal.Kind == authz.Anonymous || c.principal.Kind == "" {
-		var write bool
-		if e, write = g.noise.filter(e); !write {
+		if !g.heard(ctx, e) {
 			return
 		}
 	}
 	g.append(ctx, e)
+}
+
+// heard decides whether an event of somebody who is bounded is written; who counts hears of it anyway.
+func (g *Gate) heard(ctx context.Context, e metal.AuditEvent) bool {
+	if g.noise.filter(e) {
+		return true
+	}
+	g.unwritten(authz.From(ctx), authz.OriginFrom(ctx), e)
+	return false
 }
 
 // append writes events in a transaction of their own, even if the caller is gone.
@@ -257,7 +271,7 @@ func (g *Gate) append(ctx context.Context, events ...metal.AuditEvent) {
 }
 
 // Security records an event that changes nothing but that an operator should see, such as a key sent in
-// clear. Kind is a constant; detail must hold no secret. Events of anonymous sources are bounded.
+// clear. Kind is a constant; detail must hold no secret. Events of anonymous sources are bounded, and so are those of racks: somebody may have taken one over.
 func (g *Gate) Security(ctx context.Context, kind string, detail map[string]string) {
 	c := g.call(ctx, authz.SecurityEvent)
 	c.Note("event", kind)
@@ -265,9 +279,8 @@ func (g *Gate) Security(ctx context.Context, kind string, detail map[string]stri
 		c.Note(k, v)
 	}
 	e := g.event(c, authz.OriginFrom(ctx), metal.OutcomeDenied, nil)
-	if c.principal.Kind == authz.Anonymous || c.principal.Kind == "" {
-		var write bool
-		if e, write = g.noise.filter(e); !write {
+	if k := c.principal.Kind; k == authz.Anonymous || k == "" || k == authz.Rack {
+		if !g.heard(ctx, e) {
 			return
 		}
 	}
@@ -393,12 +406,30 @@ func (g *Gate) Prune(ctx context.Context) error {
 	})
 }
 
+// CheckTrail checks all regions' chains after the start and daily, until the context ends. One that does not prove itself is a security event, each day anew.
+func (g *Gate) CheckTrail(ctx context.Context) {
+	ctx = authz.AsSystem(ctx, "trail")
+	public := g.key.Public().(ed25519.PublicKey)
+	audit.CheckLoop(ctx, func(ctx context.Context) (int64, error) { return audit.VerifySteps(ctx, g.r, public) }, func(rows int64, err error) {
+		broken, ok := errors.AsType[*audit.Broken](err)
+		switch {
+		case err == nil:
+			g.log.InfoContext(ctx, "the trail proves itself", "rows", rows)
+		case ok:
+			g.log.ErrorContext(ctx, "the trail is broken", "error", err)
+			g.Security(ctx, "trail_broken", map[string]string{"region": broken.Region, "row": strconv.FormatInt(broken.Row, 10), "reason": broken.Reason})
+		default:
+			g.log.WarnContext(ctx, "the trail could not be checked", "error", err)
+		}
+	})
+}
+
 // Denied records a call that was refused before it reached a service, for want of credentials or rights. Refused
 // reads are bounded as strangers' noise is: a program may repeat one by the thousand.
 func (g *Gate) Denied(ctx context.Context, action authz.Action, cause error) {
 	c := g.call(ctx, action)
 	if c.principal.Kind != authz.Anonymous && !authz.Mutates(action) {
-		if e, write := g.noise.filter(g.event(c, authz.OriginFrom(ctx), metal.OutcomeDenied, cause)); write {
+		if e := g.event(c, authz.OriginFrom(ctx), metal.OutcomeDenied, cause); g.heard(ctx, e) {
 			g.append(ctx, e)
 		}
 		return

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -578,7 +579,7 @@ func TestView(t *testing.T) {
 	}
 }
 
-// TestNoise bounds what strangers write: ten rows an hour and source, then one with the count.
+// TestNoise bounds what strangers write: ten rows an hour and source, and of each kind of security event, then one with the count.
 func TestNoise(t *testing.T) {
 	d := newDoor(t, regiontest.SQLite(t))
 	ctx := origin("203.0.113.9")
@@ -593,19 +594,25 @@ func TestNoise(t *testing.T) {
 	for range 30 { // one who is known is never noise
 		_ = d.g.Do(alice, authz.PoolEdit, addPool("x"))
 	}
-	if n := len(d.trail()); n != 10+1+30 {
-		t.Fatalf("got %d rows, want 10 of the one source, 1 of the other, 30 of the user", n)
+	if n := len(d.trail()); n != 10+10+1+30 {
+		t.Fatalf("got %d rows, want 10 and 10 of the one source, 1 of the other, 30 of the user", n)
 	}
 	run, cancel := context.WithCancel(context.Background())
 	cancel()
 	d.g.Run(run) // the last round seals, and writes what was counted in the hour that has not ended
 	list := d.trail()
-	e := list[len(list)-1]
-	if len(list) != 42 || e.Source != "203.0.113.9" || e.Detail["count"] != "70" || e.Principal != "anonymous" {
-		t.Errorf("got %d rows, the last %+v; want a summary of 70", len(list), e)
+	counts := map[string]string{}
+	for _, e := range list[51:] {
+		counts[e.Detail["event"]] = e.Detail["count"]
+		if e.Source != "203.0.113.9" || e.Principal != "anonymous" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if want := map[string]string{"": "50", "key_exposed": "10"}; !maps.Equal(counts, want) {
+		t.Errorf("got %v, want %v", counts, want)
 	}
 	d.g.Denied(ctx, authz.UserLogin, fault.New(fault.Unauthenticated, "no"))
-	if n := len(d.trail()); n != 43 {
+	if n := len(d.trail()); n != 54 {
 		t.Errorf("got %d rows, want one of the new hour", n)
 	}
 	if _, err := audit.Verify(context.Background(), d.r, key.Public().(ed25519.PublicKey)); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 )
 
-// Strangers cannot fill the disk: of what somebody is refused at one source, this many events an hour are
+// Strangers cannot fill the disk: of what somebody is refused at one source, and of each kind of security event, this many events an hour are
 // rows of their own; the rest of the hour is one row with a count.
 const (
 	noiseRows    = 10
@@ -31,10 +31,10 @@ func newNoise() *noise { return &noise{sources: map[string]*noisy{}} }
 
 // filter decides whether an event of somebody at a source is written. At the end of an hour the suppressed ones
 // come back from due as one.
-func (n *noise) filter(e metal.AuditEvent) (metal.AuditEvent, bool) {
+func (n *noise) filter(e metal.AuditEvent) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := e.Source + " " + e.Principal
+	key := e.Source + " " + e.Principal + " " + e.Detail["event"] // a crowd of one kind hides no other
 	s := n.sources[key]
 	if s == nil {
 		if len(n.sources) >= noiseSources {
@@ -48,10 +48,10 @@ func (n *noise) filter(e metal.AuditEvent) (metal.AuditEvent, bool) {
 	}
 	s.seen++
 	if s.seen <= noiseRows {
-		return e, true
+		return true
 	}
 	s.suppressed = e
-	return e, false
+	return false
 }
 
 // due returns one summary for every source whose hour has passed, or for all at the end, and forgets the source.
@@ -68,7 +68,11 @@ func (n *noise) due(now time.Time, end bool) []metal.AuditEvent {
 			if key == "" {
 				e.Source, e.Principal = "", ""
 			}
-			e.Detail = map[string]string{"count": strconv.Itoa(extra), "last_error": e.Detail["error"]}
+			detail := map[string]string{"count": strconv.Itoa(extra), "last_error": e.Detail["error"]}
+			if kind := e.Detail["event"]; kind != "" {
+				detail["event"] = kind
+			}
+			e.Detail = detail
 			out = append(out, e)
 		}
 		delete(n.sources, key)

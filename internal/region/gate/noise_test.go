@@ -15,7 +15,7 @@ func TestNoiseBounded(t *testing.T) {
 	rows := 0
 	for i := range strangers {
 		for range each {
-			if _, write := n.filter(metal.AuditEvent{Source: fmt.Sprint("s", i), Time: at, Detail: map[string]string{"error": "no"}}); write {
+			if n.filter(metal.AuditEvent{Source: fmt.Sprint("s", i), Time: at, Detail: map[string]string{"error": "no"}}) {
 				rows++
 			}
 		}

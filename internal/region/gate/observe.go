@@ -27,11 +27,16 @@ const (
 	SeenRights     Observation = "rights confirmed"      // system: an RBAC service said again what is granted already
 	SeenACME       Observation = "certificate asked for" // system: progress and proofs; the certificate comes through the gate
 	SeenVault      Observation = "Vault asked"           // system: how a region's Vault is
+	SeenHost       Observation = "host checked"          // rack: what the checks of its own host found; decides nothing
+	SeenOwnHost    Observation = "own host checked"      // system: likewise a region, and which administrators were told
+	SeenAlerts     Observation = "alerts"                // system: what detections found in security events, and which administrators were told
+	SeenHostAlerts Observation = "alerts of a host"      // rack: what detections found in logs that it reads; decides nothing
+	SeenBlocks     Observation = "blocks"                // system: whose time is over, who would have been blocked, what controllers did with the list
 )
 
 var observers = map[Observation]authz.Kind{
 	SeenController: authz.Rack, SeenLeases: authz.Rack, SeenPower: authz.System, SeenOutput: authz.Machine, SeenSession: authz.System,
-	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System, SeenACME: authz.System, SeenVault: authz.System,
+	SeenText: authz.System, SeenAge: authz.System, SeenDelivery: authz.System, SeenSync: authz.System, SeenRights: authz.System, SeenACME: authz.System, SeenVault: authz.System, SeenHost: authz.Rack, SeenOwnHost: authz.System, SeenAlerts: authz.System, SeenHostAlerts: authz.Rack, SeenBlocks: authz.System,
 }
 
 // Observe writes an observation. The methods of Tx that observations use touch nothing; a transaction that

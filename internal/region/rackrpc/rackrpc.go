@@ -9,11 +9,14 @@ package rackrpc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,8 +24,10 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/alerts"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/store"
@@ -43,13 +48,16 @@ type Server struct {
 	Controllers *controllers.Service
 	Machines    *machines.Service
 	Images      *images.Service
+	Hosts       *hostchecks.Service
+	Alerts      *alerts.Service
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Now         func() time.Time
 	Log         *slog.Logger
 
 	mu      sync.Mutex
-	sources map[string]int // guarded by mu
-	total   int            // guarded by mu
+	sources map[string]int        // guarded by mu
+	total   int                   // guarded by mu
+	peers   map[string]netip.Addr // guarded by mu: from where each rack's session comes
 }
 
 // TLS is the listener's configuration: the certificate is asked for here and judged in accept, because one
@@ -120,6 +128,27 @@ func (s *Server) leave(source string) {
 	}
 }
 
+// seePeer remembers from where a rack is connected, until it comes from elsewhere.
+func (s *Server) seePeer(rackID, source string) {
+	a, err := netip.ParseAddr(source)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peers == nil {
+		s.peers = map[string]netip.Addr{}
+	}
+	s.peers[rackID] = a.Unmap().WithZone("")
+}
+
+// Peers are from where the racks come that are connected or were since the start, by system id.
+func (s *Server) Peers() map[string]netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.peers)
+}
+
 // accept judges one connection and serves it to its end.
 func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 	defer func() { _ = conn.Close() }()
@@ -127,7 +156,7 @@ func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 	hs, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	if err := conn.HandshakeContext(hs); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, io.EOF) { // one that ends without a word is a balancer's or monitoring's
 			s.Gate.Security(ctx, "rpc_handshake_failed", map[string]string{"reason": metal.Printable(err.Error(), 200)})
 		}
 		return
@@ -158,6 +187,7 @@ func (s *Server) accept(ctx context.Context, conn *tls.Conn, source string) {
 	}
 	defer func() { _ = session.Close() }()
 	if !peer.Expired {
+		s.seePeer(peer.RackID, source)
 		s.Controllers.Attach(peer.RackID, session)
 		defer s.Controllers.Detach(peer.RackID, session)
 		s.Log.InfoContext(ctx, "rack connected", "rack", peer.RackID, "source", source)
@@ -269,7 +299,12 @@ func (s *Server) handlers(source string, peer controllers.Peer) wire.Handlers {
 	return wire.Handlers{
 		wire.Hello.Name: on(s, source, peer, func(ctx context.Context, r wire.HelloRequest) (any, error) {
 			err := s.Controllers.Hello(ctx, id, r)
-			return wire.HelloResponse{SystemID: id, Now: s.Now().UTC()}, err
+			if err != nil {
+				return nil, err
+			}
+			resp := wire.HelloResponse{SystemID: id, Now: s.Now().UTC()}
+			resp.Thresholds, err = s.Alerts.Thresholds(ctx)
+			return resp, err
 		}),
 		wire.Renew.Name: on(s, source, peer, func(ctx context.Context, r wire.CertificateRequest) (any, error) {
 			return s.Controllers.Renew(ctx, peer, r.CSR)
@@ -310,8 +345,18 @@ func (s *Server) handlers(source string, peer controllers.Peer) wire.Handlers {
 		wire.PowerKey.Name: on(s, source, peer, func(ctx context.Context, r wire.PowerKeyRequest) (any, error) {
 			return s.Machines.PowerKey(ctx, id, r)
 		}),
+		wire.HostChecks.Name: on(s, source, peer, func(ctx context.Context, r wire.HostChecksRequest) (any, error) {
+			return nil, s.Hosts.Report(ctx, id, r.Report)
+		}),
+		wire.HostAlerts.Name: on(s, source, peer, func(ctx context.Context, r wire.HostAlertsRequest) (any, error) {
+			return nil, s.Alerts.Report(ctx, id, r.Report)
+		}),
 		wire.Security.Name: on(s, source, peer, func(ctx context.Context, r wire.SecurityRequest) (any, error) {
-			s.Gate.Security(ctx, metal.Printable(r.Kind, 64), map[string]string{"seen_at": addrText(r.Source), "mac": string(r.MAC), "detail": r.Detail})
+			kind, detail := r.Kind, map[string]string{"seen_at": addrText(r.Source), "mac": string(r.MAC), "detail": r.Detail}
+			if !slices.Contains(wire.SecurityKinds, kind) { // no rack says what regions say, nor makes up kinds without end
+				detail["kind"], kind = metal.Printable(kind, 64), "rack_other"
+			}
+			s.Gate.Security(ctx, kind, detail)
 			return nil, nil
 		}),
 	}

@@ -20,8 +20,10 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/pki"
+	"github.com/metalward/metalward/internal/region/alerts"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/rackrpc"
 	"github.com/metalward/metalward/internal/region/regiontest"
@@ -42,7 +44,11 @@ func serve(t *testing.T) *port {
 	p := &port{t: t, clock: regiontest.NewClock()}
 	p.Core = regiontest.New(t, p.clock.Now)
 	cert := p.ServerCertificate(t)
-	srv := &rackrpc.Server{Gate: p.Gate, Controllers: p.Controllers, Machines: p.Machines, Images: p.Images, Now: p.clock.Now, Log: regiontest.Silent,
+	found, err := alerts.New(alerts.Config{Gate: p.Gate, Now: p.clock.Now, Log: regiontest.Silent, Region: regiontest.RegionID, Tell: p.Notify})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &rackrpc.Server{Gate: p.Gate, Controllers: p.Controllers, Machines: p.Machines, Images: p.Images, Hosts: p.Hosts, Alerts: found, Now: p.clock.Now, Log: regiontest.Silent,
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -584,12 +590,32 @@ func TestObservations(t *testing.T) {
 		}
 		return err
 	})
-	if err := s.Call(t.Context(), wire.Security, wire.SecurityRequest{Kind: "rogue_dhcp\x1b", Source: lease.IP, MAC: lease.MAC, Detail: "x"}, nil); err != nil {
-		t.Fatal(err)
+	// What a rack's checks of its host found is one, too; a report that no rack of ours makes is refused.
+	for _, c := range []struct {
+		state guard.State
+		ok    bool
+		kind  fault.Kind
+	}{{state: "pass", kind: fault.Invalid}, {state: guard.Fail, ok: true}, {state: guard.Fail, kind: fault.Exhausted}} {
+		r := guard.HostReport{At: p.clock.Now(), Findings: []guard.HostFinding{{Check: "files-x", State: c.state, Severity: guard.Medium}}}
+		if err := s.Call(t.Context(), wire.HostChecks, wire.HostChecksRequest{Report: r}, nil); (err == nil) != c.ok || err != nil && !fault.Is(err, c.kind) {
+			t.Errorf("a report of state %q: got %v, want %v, %v", c.state, err, c.ok, c.kind)
+		}
 	}
-	list := p.Trail(t)
-	e := list[len(list)-1]
-	if len(list) != before+1 || e.Principal != "rack:"+id || e.Detail["event"] != "rogue_dhcp" || e.Detail["seen_at"] != "10.0.0.101" || e.Source != "127.0.0.1" {
-		t.Errorf("got %d events, the last %+v", len(list)-before, e)
+	if n := len(p.Trail(t)); n != before {
+		t.Errorf("got %d events of reports, want none", n-before)
+	}
+	if st, err := p.Hosts.Get(p.Admin(t), id); err != nil || st.Score.Value != 92 {
+		t.Errorf("got %+v, %v", st.Score, err)
+	}
+	for sent, want := range map[string]string{"rogue_dhcp": "rogue_dhcp", "rogue_dhcp\x1b": "rack_other", "trail_broken": "rack_other"} { // no rack says what regions say
+		before = len(p.Trail(t))
+		if err := s.Call(t.Context(), wire.Security, wire.SecurityRequest{Kind: sent, Source: lease.IP, MAC: lease.MAC, Detail: "x"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		list := p.Trail(t)
+		e := list[len(list)-1]
+		if len(list) != before+1 || e.Principal != "rack:"+id || e.Detail["event"] != want || strings.Contains(e.Detail["kind"], "\x1b") || e.Detail["seen_at"] != "10.0.0.101" || e.Source != "127.0.0.1" {
+			t.Errorf("%q: got %d events, the last %+v", sent, len(list)-before, e)
+		}
 	}
 }

@@ -21,10 +21,12 @@ import (
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
 	"github.com/metalward/metalward/internal/region/networks"
+	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/site"
 	"github.com/metalward/metalward/internal/region/store"
@@ -81,6 +83,8 @@ type Core struct {
 	Controllers *controllers.Service
 	Images      *images.Service
 	Machines    *machines.Service
+	Hosts       *hostchecks.Service
+	Notify      *notify.Service
 	Secrets     *secrets.Service
 
 	now func() time.Time
@@ -137,8 +141,10 @@ func Open(t testing.TB, dir, dsn string, now func() time.Time) *Core {
 	}))
 	c.Identity = identity.New(identity.Config{Gate: c.Gate, Now: now, Keys: c.Keys, Origin: "https://region.example:5443"})
 	c.Networks = networks.New(c.Gate, now, Silent, c.Site.Machines.PEM())
+	c.Notify = notify.New(notify.Config{Gate: c.Gate, Log: Silent, Now: now, Keys: c.Keys})
 	c.Controllers = controllers.New(controllers.Config{Gate: c.Gate, Site: c.Site, Network: c.Networks, Now: now, Log: Silent, Joined: c.Networks.Joined})
 	c.Networks.SetRacks(c.Controllers)
+	c.Hosts = hostchecks.New(hostchecks.Config{Gate: c.Gate, Now: now, Log: Silent, Region: RegionID, Racks: c.Controllers, Tell: c.Notify})
 	c.Images, err = images.New(c.Gate, filepath.Join(dir, "images"))
 	must(err)
 	c.Machines = machines.New(machines.Config{Gate: c.Gate, Site: c.Site, Keys: c.Keys, Racks: c.Controllers, Snapshots: c.Networks, Now: now, Log: Silent, MetadataPort: 5246})

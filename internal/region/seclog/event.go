@@ -132,6 +132,13 @@ func Make(p authz.Principal, o authz.Origin, e metal.AuditEvent, host string) (E
 			ev.Role = "Admin"
 		}
 	}
+	switch { // a rack speaks of somebody that it saw
+	case p.Kind != authz.Rack:
+	case e.Action == string(authz.SecurityEvent):
+		ev.RemoteIP = e.Detail["seen_at"]
+	case e.Detail["ip"] != "":
+		ev.RemoteIP = e.Detail["ip"]
+	}
 	switch n.owasp {
 	case "authz_fail":
 		ev.Event += ":" + who + "," + cut(e.Target, e.Action)

@@ -16,7 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/regiontest"
 	"github.com/metalward/metalward/internal/region/store"
@@ -112,7 +114,7 @@ func (d *db) machine(name string, set func(*metal.Machine)) metal.Machine {
 var suites = map[string]func(*db){
 	"migrate": testMigrated, "pools and zones": testNamed, "users": testUsers, "logins": testLogins, "demanded roles": testDemandedRoles, "groups": testGroups, "roles": testRoles, "grants": testGrants, "providers": testProviders, "rbac": testRBAC, "machine filter": testFilter, "networks": testNetworks, "controllers": testControllers, "machines": testMachines,
 	"machine query": testQuery, "machine text": testText, "events": testEvents, "boots": testBoots, "commands": testCommands, "BMC accounts": testBMC, "scripts": testScripts,
-	"images": testImages, "secrets and settings": testSecrets, "vault": testVault, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
+	"images": testImages, "secrets and settings": testSecrets, "vault": testVault, "host checks": testHostChecks, "alerts": testAlerts, "alerts of hosts": testHostAlerts, "blocks": testBlocks, "leases": testLeases, "audit": testAudit, "touches": testTouches, "hostile text": testHostile,
 	"one transaction at a time": testConcurrent, "collision in disguise": testDisguised, "rollback": testRollback, "crowd": testCrowd,
 }
 
@@ -1098,6 +1100,7 @@ func testTouches(d *db) {
 	newUser, newFabric := store.UserRow{User: metal.User{Name: "n"}}, metal.Fabric{Name: "nf"}
 	newVLAN, newSub := metal.VLAN{FabricID: f.ID, VID: 6}, metal.Subnet{VLANID: v.ID, CIDR: netip.MustParsePrefix("10.1.0.0/24")}
 	told := metal.Notification{Message: "m", Category: "info"}
+	hostWaiver := store.HostWaiver{Check: "files-a"}
 	prov := metal.Provider{Name: "p", Issuer: "i"}
 	group, grant := metal.Group{Name: "g"}, store.GrantRow{UserID: u.ID, User: u.Name, Role: authz.Auditor, Pool: authz.AllPools}
 	newMachine := metal.Machine{SystemID: "abcdabcdabcdabcd", Hostname: "nm", PoolID: alpha.ID, ZoneID: 1}
@@ -1202,6 +1205,32 @@ func testTouches(d *db) {
 		{"DropNote", func(t *store.Tx) error { return t.DropNote(store.NotePrefix + "x") }, func() []string { return nil }},
 		{"PutLeases", func(t *store.Tx) error { return t.PutLeases("r", []metal.Lease{{IP: rng.Start}}) }, func() []string { return nil }},
 		{"AddController", func(t *store.Tx) error { return t.AddController(ctl) }, func() []string { return []string{"controller:c new"} }},
+		{"WantHostCheck", func(t *store.Tx) error { return t.WantHostCheck("c", t0) }, func() []string { return []string{one(authz.NounController, "c")} }},
+		{"PutHostCheck", func(t *store.Tx) error { return t.PutHostCheck("c", guard.HostReport{}, &store.HostPoint{}, t0) }, func() []string { return nil }},
+		{"SeeHostTold", func(t *store.Tx) error { return t.SeeHostTold("c", nil) }, func() []string { return nil }},
+		{"PutThreshold", func(t *store.Tx) error {
+			return t.PutThreshold(store.Threshold{Threshold: detect.Threshold{Unit: "u"}})
+		}, func() []string { return []string{one(authz.NounDetection, "u")} }},
+		{"DeleteThreshold", func(t *store.Tx) error { return t.DeleteThreshold("u") }, func() []string { return []string{one(authz.NounDetection, "u")} }},
+		{"AddBlock", func(t *store.Tx) error {
+			return t.AddBlock(&store.Block{Prefix: netip.MustParsePrefix("192.0.2.200/32"), From: t0, Until: t0.Add(time.Hour)})
+		}, func() []string { return []string{one(authz.NounBlock, "192.0.2.200/32") + " new"} }},
+		{"LiftBlock", func(t *store.Tx) error {
+			return t.LiftBlock(store.Block{ID: 1, Prefix: netip.MustParsePrefix("192.0.2.200/32")}, "", "", t0)
+		}, func() []string { return []string{one(authz.NounBlock, "192.0.2.200/32")} }},
+		{"ClearBlocks", func(t *store.Tx) error { _, err := t.ClearBlocks("", "", t0); return err }, func() []string { return []string{one(authz.NounBlock, "all")} }},
+		{"PutBlockSite", func(t *store.Tx) error { return t.PutBlockSite(store.BlockSite{}) }, func() []string { return []string{one(authz.NounBlock, "all")} }},
+		{"SettleBlocks", func(t *store.Tx) error { return t.SettleBlocks(t0, t0, 10, 10) }, func() []string { return nil }},
+		{"SeeBlockWish", func(t *store.Tx) error { return t.SeeBlockWish(store.BlockWish{Last: t0}) }, func() []string { return nil }},
+		{"SeeBlockReport", func(t *store.Tx) error { return t.SeeBlockReport(store.BlockReport{Controller: "r", Seen: t0}, t0) }, func() []string { return nil }},
+		{"AddHostWaiver", func(t *store.Tx) error { return t.AddHostWaiver(&hostWaiver) }, func() []string { return []string{one(authz.NounHostWaiver, authz.ID(hostWaiver.ID)) + " new"} }},
+		{"DeleteHostWaiver", func(t *store.Tx) error { return t.DeleteHostWaiver(hostWaiver.ID) }, func() []string { return []string{one(authz.NounHostWaiver, authz.ID(hostWaiver.ID))} }},
+		{"SeeAlert", func(t *store.Tx) error { return t.SeeAlert(store.Alert{Unit: "u", Severity: detect.Info}) }, func() []string { return nil }},
+		{"SeeAlertsTold", func(t *store.Tx) error { return t.SeeAlertsTold("u", detect.Info, t0) }, func() []string { return nil }},
+		{"SettleAlerts", func(t *store.Tx) error { return t.SettleAlerts(t0, t0, 10) }, func() []string { return nil }},
+		{"SettleReported", func(t *store.Tx) error { return t.SettleReported("c", store.FromLogs, 10) }, func() []string { return nil }},
+		{"SeeHostLogs", func(t *store.Tx) error { return t.SeeHostLogs("c", nil, t0) }, func() []string { return nil }},
+		{"PutAlert", func(t *store.Tx) error { return t.PutAlert(store.Alert{ID: 3}) }, func() []string { return []string{one(authz.NounAlert, "3")} }},
 		{"PutController", func(t *store.Tx) error { return t.PutController(ctl) }, func() []string { return []string{"controller:c"} }},
 		{"SeeController", func(t *store.Tx) error { return t.SeeController("c", t0) }, func() []string { return nil }},
 		{"AddEnrolment", func(t *store.Tx) error { return t.AddEnrolment(metal.EnrolmentToken{ID: "e", Created: t0}) }, func() []string { return []string{"enrolment:e new"} }},

@@ -67,6 +67,9 @@ func TestBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := attr.Value
+	const rackID = "rackrackrackrack"
+	e.rack(rackID, "rack-1", "10.20.0.2/24")
+	e.hostReport(rackID)
 	// A change elsewhere shows without a reload, long before the clock's round.
 	for deadline := time.Now().Add(10 * time.Second); e.feed.count() == 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -95,7 +98,7 @@ func TestBrowser(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].SHA256 != hex.EncodeToString(sum[:]) || !list[0].Complete {
 		t.Errorf("got images %+v, error %v, want one with the digest that the browser computed", list, err)
 	}
-	for _, path := range []string{"/subnets", "/subnets/new", "/controllers", "/controllers/new", "/audit", "/account", "/users", "/settings", "/machines/" + id + "/edit"} {
+	for _, path := range []string{"/subnets", "/subnets/new", "/controllers", "/controllers/new", "/audit", "/account", "/users", "/settings", "/settings/security", "/settings/security/hosts/" + rackID, "/machines/" + id + "/edit"} {
 		if err := chromedp.Do(ctx, chromedp.Navigate(base+path), chromedp.WaitVisible("main h1")); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -118,7 +121,7 @@ func TestScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{"machines": "/machines", "machine": "/machines/" + id, "new": "/machines/new", "images": "/images", "subnets": "/subnets",
-		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "user": "/users/alice", "settings": "/settings", "security": "/settings/security", "secrets": "/settings/secrets", "providers": "/providers?kind=ldap", "deploy": "/machines/" + id + "/release"} {
+		"subnet": "/subnets/1", "vlan": "/vlans/1", "controllers": "/controllers", "audit": "/audit", "account": "/account", "users": "/users", "user": "/users/alice", "settings": "/settings", "security": "/settings/security", "host": "/settings/security/hosts/rackrackrackrack", "secrets": "/settings/secrets", "providers": "/providers?kind=ldap", "deploy": "/machines/" + id + "/release"} {
 		if err := chromedp.Do(ctx, shot(name, base+path)); err != nil {
 			t.Fatal(err)
 		}
@@ -141,6 +144,7 @@ func shot(name, url string) chromedp.Action[chromedp.Void] {
 // sample fills a region with what one looks like in use and returns a machine with something to show.
 func (e *env) sample() string {
 	e.rack("rackrackrackrack", "rack-1", "10.20.0.2/24")
+	e.hostReport("rackrackrackrack")
 	admin := authz.With(e.t.Context(), authz.Principal{Kind: authz.User, Name: "root", UserID: 1, Rights: authz.Everything()})
 	sub, err := e.ns.CreateSubnet(admin, metal.Subnet{CIDR: netip.MustParsePrefix("10.20.0.0/24"), Name: "metal", Gateway: netip.MustParseAddr("10.20.0.1"), DNSServers: []netip.Addr{netip.MustParseAddr("10.20.0.53")}, Managed: true})
 	if err != nil {

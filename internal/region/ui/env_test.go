@@ -19,13 +19,17 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/block"
 	"github.com/metalward/metalward/internal/egress"
 	"github.com/metalward/metalward/internal/host"
 	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/alerts"
+	"github.com/metalward/metalward/internal/region/blocks"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
@@ -34,6 +38,7 @@ import (
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/secrets"
 	"github.com/metalward/metalward/internal/region/site"
+	"github.com/metalward/metalward/internal/region/sources"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/secret"
@@ -113,6 +118,9 @@ type env struct {
 	ps     *providers.Service
 	feed   *feed
 	notify *notify.Service
+	hosts  *hostchecks.Service
+	alerts *alerts.Service
+	blocks *blocks.Service
 	ui     http.Handler
 
 	admin, user *http.Cookie
@@ -169,9 +177,16 @@ func newEmptyEnv(t *testing.T) *env {
 	}
 	e.notify = notify.New(notify.Config{Gate: e.gate, Log: log, Now: time.Now, Keys: keys})
 	e.ps = providers.New(providers.Config{Gate: e.gate, Now: time.Now, Keys: keys, Client: egress.Config{}.Client(), Dial: egress.Config{}.Dial, BaseURL: "https://region.example:5443"})
-	e.ui, err = New(Config{Gate: e.gate, Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Providers: e.ps, Health: telemetry.NewHealth(time.Now), Disks: func(context.Context) []host.Disk {
+	e.hosts = hostchecks.New(hostchecks.Config{Gate: e.gate, Now: time.Now, Log: log, Racks: e.cs, Tell: e.notify})
+	if e.alerts, err = alerts.New(alerts.Config{Gate: e.gate, Now: time.Now, Log: log, Region: "region1", Host: "region", Tell: e.notify}); err != nil {
+		t.Fatal(err)
+	}
+	e.blocks = blocks.New(blocks.Config{Gate: e.gate, Now: time.Now, Log: log, Region: "region1", Units: alerts.Units(), Wall: &block.Wall{Now: time.Now}, Racks: e.cs, Host: func() []block.Need {
+		return []block.Need{{Prefix: netip.MustParsePrefix("203.0.113.1/32"), What: "a gateway"}}
+	}})
+	e.ui, err = New(Config{Gate: e.gate, Alerts: e.alerts, Blocks: e.blocks, Sources: sources.New(sources.Config{Gate: e.gate}), Identity: e.ids, Access: access.New(e.gate), Notify: e.notify, Machines: e.ms, Networks: e.ns, Controllers: e.cs, Images: e.is, Providers: e.ps, Health: telemetry.NewHealth(time.Now), Disks: func(context.Context) []host.Disk {
 		return []host.Disk{{What: "state folder", Path: "/x", Verdict: host.Yes, Stack: []string{"ext4 on /", "dm-0 (a, LUKS2)"}}}
-	}, Secrets: secrets.New(secrets.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log}), Certs: certs.New(certs.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log, Host: "region.example", Authorities: map[string]*x509.Certificate{"site": e.site.Web.Anchor(), certs.Issuer: e.site.Web.Cert}}), Auth: &web.Auth{Identity: e.ids},
+	}, Hosts: e.hosts, Secrets: secrets.New(secrets.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log}), Certs: certs.New(certs.Config{Gate: e.gate, Keys: keys, Now: time.Now, Log: log, Host: "region.example", Authorities: map[string]*x509.Certificate{"site": e.site.Web.Anchor(), certs.Issuer: e.site.Web.Cert}}), Auth: &web.Auth{Identity: e.ids},
 		BaseURL: "https://region.example:5443", CAFingerprint: e.site.Web.Fingerprint(), Version: "1.0-test", Log: log, Changes: e.feed.subscribe})
 	if err != nil {
 		t.Fatal(err)

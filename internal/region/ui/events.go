@@ -127,7 +127,7 @@ func aboutPeople(touched []authz.Target) bool {
 }
 
 // viewActions are the actions that show an object of a noun; changes of others are not streamed.
-var viewActions = map[authz.Noun]authz.Action{authz.NounMachine: authz.MachineView, authz.NounImage: authz.ImageView, authz.NounController: authz.ControllerView}
+var viewActions = map[authz.Noun]authz.Action{authz.NounMachine: authz.MachineView, authz.NounImage: authz.ImageView, authz.NounController: authz.ControllerView, authz.NounAlert: authz.AlertView}
 
 // visible writes the events about objects that the caller may see, each once.
 func (q *request) visible(touched []authz.Target) (text string) {

@@ -15,7 +15,7 @@ import (
 // funcs are what templates call. All return plain text; the templates escape it.
 var funcs = template.FuncMap{
 	"bytes": bytesText, "mib": func(n int64) string { return bytesText(n << 20) }, "tone": tone, "powerTone": powerTone, "scriptTone": scriptTone,
-	"levelTone": levelTone, "when": when, "date": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }, "iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"levelTone": levelTone, "severityTone": severityTone, "alertTone": alertTone, "when": when, "date": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }, "iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"field": newField, "text": text, "dash": dash, "short": short, "under": under, "percent": percent, "add": func(a, b int) int { return a + b },
 	"addrs": addrs, "truth": func(x any) bool { return x == true },
 	"granted": access.Describe, "list": func(s ...string) []string { return s },
@@ -149,4 +149,15 @@ func addrs(list []netip.Addr) string {
 		texts[i] = a.String()
 	}
 	return strings.Join(texts, ", ")
+}
+
+// alertTone is the colour of an alert's severity, which its word says, too.
+func alertTone(severity string) string {
+	switch severity {
+	case "high":
+		return "bad"
+	case "medium":
+		return "held"
+	}
+	return "plain"
 }

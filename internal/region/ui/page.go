@@ -140,6 +140,7 @@ var notices = map[string]string{
 	"unlocked": "The machine is unlocked.", "deleted": "Deleted.", "saved": "Saved.", "added": "Added.", "removed": "The rack controller was removed. Its certificates are refused from now on.",
 	"created": "The machine was added.", "late": "This login took too long, or was finished already. Log in again.", "factor": "The second factor is set up. All other sessions have ended.", "linked": "The identity is linked: you can log in by it.", "unlinked": "The identity is not linked any more. Sessions by it have ended.", "removedfactor": "Removed.", "ended": "Ended.", "chosen": "Your password is set. Log in with it.", "password": "The password was changed. All other sessions have ended.", "uploaded": "The image is complete.",
 	"rotating": "The rotation has begun.",
+	"checking": "The check begins within seconds, once the controller is there. Load this page again in a moment.",
 	"rotated":  "The shared secret was replaced.",
 	"manual":   "This machine's power is switched by hand: do it now.",
 }

@@ -20,7 +20,11 @@ import (
 	"time"
 
 	"github.com/metalward/metalward/internal/authz"
+	"github.com/metalward/metalward/internal/block"
+	"github.com/metalward/metalward/internal/detect"
+	"github.com/metalward/metalward/internal/guard"
 	"github.com/metalward/metalward/internal/metal"
+	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
 )
 
@@ -527,4 +531,181 @@ func TestBMCAccount(t *testing.T) {
 		t.Error("the credentials may be cached")
 	}
 	e.want(e.get("/audit?action=machine.show_bmc_credentials", e.admin), 200, "machine:"+id)
+}
+
+// hostReport has a rack tell what its host has.
+func (e *env) hostReport(id string) {
+	e.t.Helper()
+	r := guard.HostReport{At: time.Now(), Version: "1.2", Account: "metalward", Passed: 30, Findings: []guard.HostFinding{
+		{Check: "files-low", Title: "Low one", State: guard.Fail, Severity: guard.Low, Evidence: []string{"seen <b>it</b>"}},
+		{Check: "files-bad", Title: "Bad one", Why: "Who reads it has it.", Risk: "A program that read it stops.", State: guard.Fail, Severity: guard.High, Subject: "/x", Evidence: []string{"Mode 0666."}, Fix: []string{"chmod 0600 /x"}, Undo: []string{"chmod 0666 /x"}},
+		{Check: "files-dark", Title: "Dark one", State: guard.Unchecked, Severity: guard.High, Evidence: []string{"It could not be found out."}}}}
+	if err := e.hosts.Report(authz.With(e.t.Context(), authz.Principal{Kind: authz.Rack, Name: id}), id, r); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// The controllers' own hosts: an empty state, findings the worst first with evidence and fix, waivers that stay in sight, and who may do what.
+func TestHosts(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/settings/security", e.admin), 200, "Hosts of the controllers", "Nobody answers for a finding")
+	const id = "hostyhostyhosty2"
+	e.rack(id, "hosty", "10.0.0.2/24")
+	at := "/settings/security/hosts/" + id
+	e.want(e.get("/settings/security", e.admin), 200, "hosty", "Not checked yet")
+	e.want(e.get(at, e.admin), 200, "was not checked yet", "Check again", "!Waive a check")
+	e.want(e.get(at, e.user), 403)
+	e.want(e.get("/settings/security/hosts/nobody", e.admin), 404)
+	e.hostReport(id)
+	page := e.get(at, e.admin)
+	e.want(page, 200, "78 of 100 = 100 - 1 high × 20 - 1 low × 2; at most that, for 1 could not be checked", "chmod 0600 /x", "chmod 0666 /x", "<h2>Could not check</h2>", "1 finding<", "Dark one", "seen &lt;b&gt;it",
+		`role="img" aria-label="Course of the score: 78 on`, "Waive a check", "On all controllers")
+	if text := page.Body.String(); strings.Index(text, "Bad one") > strings.Index(text, "Low one") {
+		t.Error("the worst finding is not first")
+	}
+	e.want(e.get("/settings/security", e.admin), 200, "78 of 100", "1 high", "1 low", at)
+	e.want(e.post(at+"/waive", e.user, "check", "files-bad"), 403)
+	e.want(e.post(at+"/waive", e.admin, "check", "files-bad", "owner", "Carol", "reason", "", "until", "x"), 400, "Say why it may stay as it is.", "such as 2027-01-31", "Carol")
+	e.goes(e.post(at+"/waive", e.admin, "check", "files-bad", "owner", "Carol", "reason", "soon gone", "until", time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly), "everywhere", "on"), at+"?notice=saved")
+	e.want(e.get(at, e.admin), 200, "98 of 100", "Waived", "Carol answers for it until", "Mode 0666.")
+	e.want(e.get("/settings/security", e.admin), 200, "soon gone", "written by", "Delete the waiver of files-bad", "<td>all</td>")
+	e.want(e.post(at+"/check", e.admin), 429, "a moment ago")
+	e.want(e.post(at+"/check", e.user), 403)
+	e.want(e.post("/settings/security/waivers/1/delete", e.user), 403)
+	e.goes(e.post("/settings/security/waivers/1/delete", e.admin), "/settings/security?notice=deleted")
+	e.want(e.get(at, e.admin), 200, "78 of 100")
+	// Who audits finds the pages, and reads them.
+	e.goes(e.post("/access", e.admin, "user", "alice", "role", "Auditor", "all_pools", "on"), "/access?notice=added&user=alice")
+	e.want(e.get("/settings/security", e.user), 200, `<a href="/settings/security" aria-current="page">`, "hosty")
+	e.want(e.get(at, e.user), 200, "Bad one", "!Check again", "!Waive a check")
+	e.want(e.post(at+"/check", e.user), 403)
+}
+
+// TestBlocks: somebody is shut out and let in again, all at once, and what blocks by itself is chosen, by administrators alone; strangers' texts are text.
+func TestBlocks(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/blocks", e.admin), 200, "Nobody is blocked", "Detections are observed", `<a href="/blocks" aria-current="page">`, "maas_login_bruteforce", "!maas_login_spray_user")
+	e.want(e.get("/blocks", e.user), 403)
+	e.want(e.get("/blocks?address=198.51.100.7&reason=%3Cb%3E", e.admin), 200, `value="198.51.100.7"`, `value="&lt;b&gt;"`)
+	for _, c := range [][]string{{"203.0.113.1", "203.0.113.1 is a gateway of a region"}, {"nobody", "such as 198.51.100.7"}, {"10.0.0.0/8", "Only single addresses"}} {
+		e.want(e.post("/blocks", e.admin, "address", c[0], "reason", "x", "for", "1h"), 400, c[1])
+	}
+	e.want(e.post("/blocks", e.admin, "address", "198.51.100.7", "reason", "", "for", "8d"), 400, "Say why", "to 7 days")
+	e.want(e.post("/blocks", e.user, "address", "198.51.100.7", "reason", "x"), 403)
+	e.goes(e.post("/blocks", e.admin, "address", "198.51.100.7", "reason", "<i>scans</i>", "for", "2h"), "/blocks?notice=saved")
+	e.want(e.get("/blocks", e.admin), 200, "198.51.100.7/32", "&lt;i&gt;scans", "Lift", "!<i>scans")
+	e.want(e.post("/blocks", e.admin, "address", "198.51.100.7", "reason", "again"), 409, "blocked already")
+	e.want(e.post("/blocks/lift", e.user, "lift", "198.51.100.7/32"), 403)
+	e.goes(e.post("/blocks/lift", e.admin, "lift", "198.51.100.7/32"), "/blocks?notice=saved")
+	e.want(e.get("/blocks", e.admin), 200, "Nobody is blocked", "lifted by root")
+
+	policy := []string{"first", "5m", "longest", "2d", "most", "20", "never", "192.0.2.0/24"}
+	e.want(e.post("/blocks/policy", e.admin, append(policy, "enforce", "maas_login_spray_user")...), 400, "does not prove its source")
+	e.goes(e.post("/blocks/policy", e.admin, append(policy, "enforce", "maas_login_bruteforce")...), "/blocks?notice=saved")
+	e.want(e.get("/blocks", e.admin), 200, `value="maas_login_bruteforce" type="checkbox" checked`, `value="2d"`, "192.0.2.0/24", "!Detections are observed")
+
+	// What an alert's page says of its source.
+	ctx, now := authz.AsSystem(t.Context(), "alerts"), time.Now().UTC()
+	if err := e.gate.Observe(ctx, gate.SeenAlerts, func(tx *store.Tx, _ time.Time) error {
+		return tx.SeeAlert(store.Alert{Region: "region1", Unit: "maas_login_slow", Severity: detect.High, Proves: true, Key: []detect.KeyValue{{Field: "source", Value: "198.51.100.9"}}, Client: "198.51.100.9", First: now, Last: now, Count: 9})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	seen := block.Evidence{Unit: "maas_login_slow", Reason: "r", Source: netip.MustParseAddr("198.51.100.9"), Proves: true, Grave: true}
+	if err := e.blocks.Decide(ctx, seen); err != nil {
+		t.Fatal(err)
+	}
+	e.want(e.get("/alerts/1", e.admin), 200, "is not blocked", "observed only", "/blocks?address=198.51.100.9&amp;reason=alert&#43;1")
+	e.want(e.get("/blocks", e.admin), 200, "Would have been blocked", "198.51.100.9/32", "observed only")
+	seen.Unit = "maas_login_bruteforce"
+	if err := e.blocks.Decide(ctx, seen); err != nil {
+		t.Fatal(err)
+	}
+	e.want(e.get("/alerts/1", e.admin), 200, "blocked</a> by alerts, still for 5 min")
+
+	e.want(e.post("/blocks/clear", e.user), 403)
+	e.goes(e.post("/blocks/clear", e.admin), "/blocks?notice=saved")
+	e.want(e.get("/blocks", e.admin), 200, "Blocking is switched off", "Nobody is blocked", "cleared by root")
+	e.want(e.post("/blocks", e.admin, "address", "198.51.100.7", "reason", "x"), 409, "switch it on first")
+	e.goes(e.post("/blocks/on", e.admin), "/blocks?notice=saved")
+	e.want(e.post("/blocks/on", e.admin), 409, "switched on already")
+
+	// Who audits reads, and changes nothing.
+	e.goes(e.post("/access", e.admin, "user", "alice", "role", "Auditor", "all_pools", "on"), "/access?notice=added&user=alice")
+	e.want(e.get("/blocks", e.user), 200, "cleared by root", "!Panic switch:", "!Block an address")
+	e.want(e.post("/blocks", e.user, "address", "198.51.100.7", "reason", "x"), 403)
+}
+
+// TestAlerts: what detections found is listed and worked off; strangers' names are text.
+func TestAlerts(t *testing.T) {
+	e := newEnv(t)
+	e.want(e.get("/alerts", e.admin), 200, "Nothing was found", `<a href="/alerts" aria-current="page">`)
+	e.want(e.get("/alerts", e.user), 403)
+	e.want(e.get("/alerts/1", e.admin), 404)
+	now := time.Now().UTC().Truncate(time.Second)
+	if err := e.gate.Observe(authz.AsSystem(t.Context(), "alerts"), gate.SeenAlerts, func(tx *store.Tx, _ time.Time) error {
+		for i, sev := range []detect.Severity{detect.Info, detect.High} {
+			if err := tx.SeeAlert(store.Alert{Region: "region1", Unit: "maas_login_bruteforce", Severity: sev, Proves: true, Key: []detect.KeyValue{{Field: "source", Value: fmt.Sprint("198.51.100.", i)}},
+				Client: fmt.Sprint("198.51.100.", i), User: "<b>eve</b>", Host: "region", First: now, Last: now, Count: int64(i + 5), Lines: []detect.Line{{From: "security events", Text: "<script>x</script>"}}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	page := e.get("/alerts", e.admin)
+	e.want(page, 200, "One client guesses passwords", "198.51.100.1", "Top sources", "By detection", `data-live="alert"`, `aria-label="events by time"`, `aria-label="events by hour and detection"`, ": 11</title>")
+	if text := page.Body.String(); strings.Index(text, "/alerts/2") > strings.Index(text, "/alerts/1\"") {
+		t.Error("the worst is not first")
+	}
+	e.want(e.get("/alerts/2", e.admin), 200, "&lt;script&gt;x", "&lt;b&gt;eve", "What to do", "Acknowledge", "Silence it", "!<script>x")
+	e.want(e.post("/alerts/2/acknowledge", e.user), 403)
+	e.goes(e.post("/alerts/2/acknowledge", e.admin, "reason", "mine"), "/alerts/2?notice=saved")
+	e.want(e.get("/alerts/2", e.admin), 200, "acknowledged by", "mine", "!somebody looks after it")
+	e.want(e.post("/alerts/2/silence", e.admin, "reason", "", "until", "x"), 400, "Say why nobody has to be told.", "such as 2027-01-31")
+	e.goes(e.post("/alerts/2/silence", e.admin, "reason", "a test", "until", now.AddDate(0, 0, 3).Format(time.DateOnly)), "/alerts/2?notice=saved")
+	e.want(e.get("/alerts", e.admin), 200, "acknowledged, silenced")
+	e.goes(e.post("/alerts/2/unsilence", e.admin), "/alerts/2?notice=saved")
+	e.goes(e.post("/alerts/2/resolve", e.admin), "/alerts/2?notice=saved")
+	e.want(e.post("/alerts/2/resolve", e.admin), 409, "resolved already")
+	e.want(e.get("/alerts", e.admin), 200, "/alerts/1", "!/alerts/2")
+	e.want(e.get("/alerts?state=resolved", e.admin), 200, "/alerts/2", `<option selected>resolved`)
+	// When a detection fires is looked at, tried and saved.
+	const unit = "/detections/maas_login_bruteforce"
+	e.want(e.get("/detections", e.admin), 200, unit, "as it came")
+	e.want(e.get("/detections", e.user), 403)
+	e.want(e.get(unit, e.admin), 200, ">5 within", "Preview", "Save", "!security events:")
+	e.want(e.get(unit+"?thresholds=3+within+1m:+high", e.admin), 200, ">3 within 1m: high<", "<strong>0</strong> alerts as it is saved")
+	e.want(e.get(unit+"?thresholds=%3Cb%3E", e.admin), 400, "&lt;b&gt;", "write it like", "!<b>")
+	e.want(e.get(unit, e.admin), 200, ">5 within")
+	e.want(e.post(unit, e.admin, "thresholds", "many"), 400, ">many<", "write it like")
+	e.goes(e.post(unit, e.admin, "thresholds", "3 within 1m: high"), unit+"?notice=saved")
+	e.want(e.get(unit, e.admin), 200, ">3 within 1m: high<", "by root")
+	e.goes(e.post(unit, e.admin, "thresholds", "", "off", "on"), unit+"?notice=saved")
+	e.want(e.get("/detections", e.admin), 200, "does not run")
+	e.want(e.get("/detections/no_such", e.admin), 404)
+	e.want(e.post(unit, e.user, "thresholds", ""), 403)
+	// What came by syslog names the controller and the machine's address, and which logs a controller reads has a page.
+	if err := e.cs.RegisterRegion(t.Context(), metal.Controller{SystemID: "region1", Hostname: "the-region", Type: metal.NodeRegionController}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.gate.Observe(authz.AsSystem(t.Context(), "alerts"), gate.SeenAlerts, func(tx *store.Tx, now time.Time) error {
+		if err := tx.SeeHostLogs("region1", []detect.LogState{{Name: "/var/log/<b>", State: detect.LogDenied, Note: "note"}, {Name: "/absent", State: detect.LogAbsent}}, now); err != nil {
+			return err
+		}
+		return tx.SeeAlert(store.Alert{Region: "region1", Origin: store.FromSyslog, Unit: "ssh_bruteforce", Severity: detect.Medium, Host: "10.0.0.9", First: now, Last: now, Count: 5})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	e.want(e.get("/alerts", e.admin), 200, "syslog that a machine sent")
+	e.want(e.get("/alerts/3", e.admin), 200, "syslog that a machine sent", "10.0.0.9", "its evidence names no one source for certain", "region1", "the-region")
+	e.want(e.get("/alerts/logs", e.admin), 200, "/var/log/&lt;b&gt;", "may not be read", "Not on this host", "/absent", "!<b>")
+	e.want(e.get("/alerts/logs", e.user), 403)
+	// Who audits reads them and does nothing about them.
+	e.goes(e.post("/access", e.admin, "user", "alice", "role", "Auditor", "all_pools", "on"), "/access?notice=added&user=alice")
+	e.want(e.get("/alerts/1", e.user), 200, "What to do", "!Silence it")
+	e.want(e.get(unit, e.user), 200, "Preview", "!Save")
+	e.want(e.post(unit, e.user, "thresholds", ""), 403)
+	e.want(e.post("/alerts/1/resolve", e.user), 403)
 }

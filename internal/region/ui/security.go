@@ -15,6 +15,7 @@ type security struct {
 	Checks []telemetry.Check
 	Vault  secrets.VaultStatus
 	Disks  []host.Disk
+	Hosts  hosts
 }
 
 func (q *request) securityAgain(cause error) error {
@@ -24,6 +25,9 @@ func (q *request) securityAgain(cause error) error {
 	}
 	data := security{Status: st, Checks: q.ui.Health.Checks(q.http.Context()), Disks: q.ui.Disks(q.http.Context())}
 	if data.Vault, err = q.ui.Secrets.VaultStatus(q.http.Context()); err != nil {
+		return err
+	}
+	if data.Hosts, err = q.hosts(); err != nil {
 		return err
 	}
 	if cause != nil {

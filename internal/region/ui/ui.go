@@ -27,10 +27,14 @@ import (
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/fault"
 	"github.com/metalward/metalward/internal/host"
+	"github.com/metalward/metalward/internal/maasapi"
 	"github.com/metalward/metalward/internal/region/access"
+	"github.com/metalward/metalward/internal/region/alerts"
+	"github.com/metalward/metalward/internal/region/blocks"
 	"github.com/metalward/metalward/internal/region/certs"
 	"github.com/metalward/metalward/internal/region/controllers"
 	"github.com/metalward/metalward/internal/region/gate"
+	"github.com/metalward/metalward/internal/region/hostchecks"
 	"github.com/metalward/metalward/internal/region/identity"
 	"github.com/metalward/metalward/internal/region/images"
 	"github.com/metalward/metalward/internal/region/machines"
@@ -38,6 +42,7 @@ import (
 	"github.com/metalward/metalward/internal/region/notify"
 	"github.com/metalward/metalward/internal/region/providers"
 	"github.com/metalward/metalward/internal/region/secrets"
+	"github.com/metalward/metalward/internal/region/sources"
 	"github.com/metalward/metalward/internal/region/web"
 	"github.com/metalward/metalward/internal/telemetry"
 )
@@ -58,6 +63,10 @@ type Config struct {
 	Networks    *networks.Service
 	Controllers *controllers.Service
 	Images      *images.Service
+	Hosts       *hostchecks.Service
+	Alerts      *alerts.Service
+	Blocks      *blocks.Service
+	Sources     *sources.Service
 	Auth        *web.Auth
 	// BaseURL is where racks and people reach the region: "https://host:5443".
 	BaseURL string
@@ -81,7 +90,7 @@ type UI struct {
 }
 
 // New checks the route table and reads the templates.
-func New(c Config) (http.Handler, error) {
+func New(c Config) (*UI, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -117,6 +126,42 @@ func (u *UI) bind(table []row) error {
 		u.mux.HandleFunc(row.Method+" "+row.Pattern, func(w http.ResponseWriter, r *http.Request) { u.serve(w, r, row) })
 	}
 	return nil
+}
+
+// unruled are fields of forms that the request rules are not shown, besides those that have the name of such a parameter of the API.
+var unruled = map[string]string{
+	"mail_password":  "a secret",
+	"again":          "a secret: a password, repeated",
+	"current":        "a secret: the password so far",
+	"code":           "a secret: a code of a second factor, or of a login at a provider",
+	"state":          "a secret: it comes back from a provider as it was sent there",
+	"passkey":        "a signature with what it signs, in JSON and base64; it is verified",
+	"factor_passkey": "likewise, in the middle of a login",
+	"groups":         "a line for each group of a provider: distinguished names with = and commas; each is looked up as it is",
+}
+
+// Unruled says what of a request the request rules are not shown.
+func (u *UI) Unruled(r *http.Request) web.Unruled {
+	_, pattern := u.mux.Handler(r)
+	q := web.Unruled{Field: func(name string) bool {
+		// A page's power parameters have the name of their power type in front.
+		if i := strings.Index(name, "power_parameters_"); i > 0 {
+			name = name[i:]
+		}
+		return unruled[name] != "" || maasapi.OpaqueAnywhere(name)
+	}}
+	for _, row := range routes {
+		if row.Method+" "+row.Pattern == pattern {
+			q.Body, q.Long = row.raw, row.Action == authz.MachineDeploy
+		}
+	}
+	return q
+}
+
+// Refuse answers a request that the request rules refuse.
+func (u *UI) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	secure(w.Header())
+	(&request{ui: u, w: w, http: r, row: row{Action: authz.PublicView}}).fail(err)
 }
 
 // ServeHTTP answers everything outside the API.

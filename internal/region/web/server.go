@@ -124,10 +124,12 @@ type Server struct {
 	Controllers *controllers.Service
 	Auth        *Auth
 	Certificate *Certificate
-	API         http.Handler // below /MAAS/api/2.0
+	API         Surface      // below /MAAS/api/2.0
 	Accounts    http.Handler // the logins of MAAS's clients
-	UI          http.Handler // everything else
+	UI          Surface      // everything else
 	CA          []byte       // PEM, offered to those who verify its fingerprint
+	// Rules stands before what people and clients send; nil: nothing does.
+	Rules *RequestRules
 	// Challenge is what an ACME directory is told that asks for a token; empty for one that it does not ask for.
 	Challenge func(ctx context.Context, token string) string
 	// Requests is told of each request that was answered; Metrics, if not nil, serves those over the network; Ready says why this
@@ -138,6 +140,8 @@ type Server struct {
 	HSTS     func() string
 	// Trusted are the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
 	Trusted []netip.Prefix
+	// Blocked reports whether somebody is shut out, and counts him; nil: nobody is. Connections are refused before; this is for those who come by way of a proxy.
+	Blocked func(netip.Addr) bool
 	BaseURL string // "https://host:port"
 	RPCPort int    // where enrolled racks connect
 	Log     *slog.Logger
@@ -146,14 +150,14 @@ type Server struct {
 // Handler is the HTTPS port's.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/MAAS/api/2.0/", s.API)
+	mux.Handle("/MAAS/api/2.0/", s.Rules.before(s.API, s.API))
 	mux.HandleFunc("GET /MAAS/api/version/", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "2.0") })
 	mux.HandleFunc("/MAAS/api/1.0/", func(w http.ResponseWriter, _ *http.Request) {
 		plain(w, http.StatusGone, "The 1.0 API is no longer available.")
 	})
-	mux.HandleFunc("POST /MAAS/accounts/authenticate/", s.authenticate)
+	mux.Handle("POST /MAAS/accounts/authenticate/", s.Rules.before(http.HandlerFunc(s.authenticate), s.API))
 	for _, path := range []string{"GET /MAAS/accounts/login/{$}", "GET /MAAS/accounts/discharge-request/{$}", "POST /MAAS/accounts/device/{$}", "POST /MAAS/accounts/device/poll/{$}"} {
-		mux.Handle(path, s.Accounts)
+		mux.Handle(path, s.Rules.before(s.Accounts, s.API))
 	}
 	mux.HandleFunc("/MAAS/", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/MAAS/" && r.Method == http.MethodGet {
@@ -180,7 +184,7 @@ func (s *Server) Handler() http.Handler {
 		mux.HandleFunc(telemetry.Path, http.NotFound)
 	}
 	mux.HandleFunc("GET "+acmePath+"{token}", func(w http.ResponseWriter, r *http.Request) { s.challenge(w, r, r.PathValue("token")) })
-	mux.Handle("/", s.UI)
+	mux.Handle("/", s.Rules.before(s.UI, s.UI))
 	return s.wrap(mux, true)
 }
 
@@ -260,6 +264,10 @@ func (s *Server) wrap(next http.Handler, secure bool) http.Handler {
 		w.kind = kind
 		id := metal.NewSystemID()
 		source := s.client(r)
+		if s.blocked(source) {
+			plain(w, http.StatusForbidden, "Requests from your address are refused for now.")
+			return
+		}
 		h := w.Header()
 		h.Set("MAAS-trace-id", id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -335,6 +343,14 @@ func (s *Server) client(r *http.Request) string {
 		}
 	}
 	return host
+}
+
+func (s *Server) blocked(source string) bool {
+	if s.Blocked == nil {
+		return false
+	}
+	a, err := netip.ParseAddr(source)
+	return err == nil && s.Blocked(a)
 }
 
 func (s *Server) trusts(host string) bool {

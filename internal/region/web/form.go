@@ -1,4 +1,4 @@
-package api
+package web
 
 import (
 	"encoding/base64"
@@ -17,29 +17,33 @@ import (
 
 // Limits of forms.
 const (
-	maxForm   = 4 << 20 // bytes of a body: user data as base64 fits
+	MaxForm   = 4 << 20 // bytes of a body: user data as base64 fits
 	maxFields = 4096
 )
 
-// decodeForm reads the fields of a body: urlencoded, multipart (with or without base64 parts, and with none
+// ReadForm reads the fields of a body: urlencoded, multipart (with or without base64 parts, and with none
 // at all), or a JSON object. Kinds: Invalid, TooLarge.
-func decodeForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func ReadForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Body == nil {
 		return url.Values{}, nil
 	}
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil && r.Header.Get("Content-Type") != "" {
-		return nil, fault.New(fault.Invalid, "The Content-Type cannot be read.")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxForm))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return nil, fault.New(fault.TooLarge, "The request body is larger than %d bytes.", maxForm)
+		return nil, fault.New(fault.TooLarge, "The request body is larger than %d bytes.", MaxForm)
 	}
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "The request body broke off.")
 	}
-	var form url.Values
+	return decodeForm(r.Header.Get("Content-Type"), body)
+}
+
+// decodeForm decodes a body. Kinds: Invalid, TooLarge.
+func decodeForm(contentType string, body []byte) (form url.Values, err error) {
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil && contentType != "" {
+		return nil, fault.New(fault.Invalid, "The Content-Type cannot be read.")
+	}
 	switch kind {
 	case "multipart/form-data":
 		form, err = decodeMultipart(string(body), params["boundary"])
