@@ -360,6 +360,7 @@ func (s *Service) runCommands(ctx context.Context) {
 			select {
 			case slots <- struct{}{}:
 			case <-ctx.Done():
+				s.leave(cmd.SystemID)
 				return
 			}
 			wg.Go(func() {
