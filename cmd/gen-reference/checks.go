@@ -26,6 +26,9 @@ func checksPage() string {
 				fmt.Fprintf(&b, "- %s, versions: %s\n", harden.ProductName(p), v)
 			}
 		}
+		if why := catalog.WhyUnseen(c.ID); why != "" {
+			fmt.Fprintf(&b, "\n*%s*\n", why)
+		}
 		fmt.Fprintf(&b, "\nFix: %s\n\nRisk: %s\n\nUndo: %s\n\nReferences: ", c.Fix, c.Risk, c.Undo)
 		for i, r := range c.References {
 			if i > 0 {
@@ -35,12 +38,19 @@ func checksPage() string {
 		}
 		b.WriteString(".\n")
 	}
+	b.WriteString("\n# Never seen live\n\nThese were tried on samples of files alone. Of the others, the tests beside their readers say what they were held against.\n\n| For want of | Checks | Tried by |\n|---|---|---|\n")
+	for _, u := range catalog.NeverLive {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(u.What), strings.Join(u.Checks, ", "), cell(u.Why))
+	}
 	return b.String()
 }
 
-// schemaPage is the schema of harden's reports.
-func schemaPage() string {
-	text, err := harden.Schema()
+// schemaPage is the schema of harden's reports, and fleetPage that of several hosts'.
+func schemaPage() string { return constant(harden.Schema()) }
+
+func fleetPage() string { return constant(harden.FleetSchema()) }
+
+func constant(text []byte, err error) string {
 	if err != nil {
 		panic(err) // of constants alone
 	}

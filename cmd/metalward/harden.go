@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,29 +24,43 @@ const hardenUsage = `usage: metalward harden COMMAND …
 
   check                 look at this host, or a copy of one's files, and say what to harden; nothing is changed
   plan                  what check found as fixes, each with its risk and how to undo it; nothing is changed
+  learn FILE            write down what this host has, a good one, for check --against
   list                  the checks
   explain ID            what a check looks for, why, and what to do
   baseline write FILE   note what the host has, so that later only what is new counts
   baseline diff FILE    what is new since, and what is gone
 
-Options of check, plan and baseline:
+Options of check, plan, baseline and, but for what picks checks, learn:
   --root DIR            the folder with the host's files (default /)
+  --state DIR           where Metalward keeps its state on the host (default /var/lib/metalward)
+  --account NAME        whom Metalward runs as there, and who so may own its state (default metalward)
   --profile ROLE        region, rack or both (default both): whose checks
   --only NAME           ids or groups of checks, separated by commas; may be repeated
   --connect             on a rack: try to connect to each port of its regions; without it no connection is made
+  --database            on a region of MAAS: read its database, as regiond.conf says, in transactions that may only read
+  --api URL             on a region: ask its API, of MAAS or Metalward, who its users are; with --credentials
+  --credentials FILE    a file of mode 0600 with the API key for it, consumer:token:secret; a key that may only read will do
+  --cacert FILE         the authorities (PEM) that the API's certificate is to come from, instead of the system's
+  --bmc ADDRESS         ask this BMC how it lets in, without a login and without trying a password; may be repeated
+  --osv FILE            look for installed packages with flaws that a file in OSV's format (JSON) knows; may be repeated
+  --oval FILE           likewise for a file in OVAL's format (XML), as Debian and Ubuntu publish it, unpacked
   --waivers FILE        findings that somebody answers for until a day; they are shown, and do not count
-  --output FILE         write there (mode 0600, all or nothing) instead of to standard output
+  --output FILE         write there (mode 0600, all or nothing) instead of to standard output, which - stands for
 Of check besides:
   --fail-on SEVERITY    low, medium, high or critical (default low): what is less does not count
   --format FORMAT       csv, html, json, junit, sarif or text (default text)
   --baseline FILE       only what is not in it counts
+  --against FILE        compare with what learn wrote: what is new or gone is a finding
+  --host ssh://[USER@]HOST[:PORT]   check that host instead, by ssh; may be repeated. This program is copied there and taken away again
+  --sudo                on hosts: run it by sudo, which may not ask for a password
+  --ssh-config FILE     on hosts: the configuration of ssh
 Of plan besides:
-  --format FORMAT       json, script (for bash) or text (default text)
+  --format FORMAT       ansible (a playbook), json, script (for bash) or text (default text)
 
 Exit codes of check and baseline diff:
   0  clean: nothing that counts
   1  findings that count
-  2  could not run, or could not check something that would count and found nothing else
+  2  could not run, or could not check something that would count and found nothing else; a host that could not be checked at all
 The other commands exit with 0, or with 2 when they could not run.`
 
 // exitCode is how a command ends that has said all there is to say.
@@ -54,8 +69,8 @@ type exitCode int
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // hardenCommand runs what changes nothing on the host: any error is exit code 2.
-func hardenCommand(_ context.Context, args []string) error {
-	err := hardenWords(args)
+func hardenCommand(ctx context.Context, args []string) error {
+	err := hardenWords(ctx, args)
 	var code exitCode
 	switch {
 	case err == nil, errors.As(err, &code), errors.Is(err, flag.ErrHelp):
@@ -74,7 +89,7 @@ func guardLines(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-func hardenWords(args []string) error {
+func hardenWords(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fault.New(fault.Invalid, "%s", hardenUsage)
 	}
@@ -83,9 +98,11 @@ func hardenWords(args []string) error {
 		fmt.Println(hardenUsage)
 		return nil
 	case "check":
-		return hardenCheck(rest)
+		return hardenCheck(ctx, rest)
 	case "plan":
 		return hardenPlan(rest)
+	case "learn":
+		return hardenLearn(rest)
 	case "list":
 		return hardenList(rest)
 	case "explain":
@@ -106,13 +123,23 @@ type hardenFlags struct {
 	options                                           harden.Options
 	profile, failOn, waivers, output, format, compare string
 	only                                              []string
+	api                                               regionAPI
 }
 
 func newHardenFlags(name string) *hardenFlags {
 	h := &hardenFlags{FlagSet: flag.NewFlagSet("harden "+name, flag.ContinueOnError), failOn: "low"}
 	h.SetOutput(io.Discard)
 	h.StringVar(&h.options.Root, "root", "/", "")
+	h.StringVar(&h.options.State, "state", "", "")
+	h.StringVar(&h.options.Account, "account", "", "")
 	h.BoolVar(&h.options.Connect, "connect", false, "")
+	h.BoolVar(&h.options.Database, "database", false, "")
+	h.StringVar(&h.api.url, "api", "", "")
+	h.StringVar(&h.api.credentials, "credentials", "", "")
+	h.StringVar(&h.api.authorities, "cacert", "", "")
+	h.Func("bmc", "", func(s string) error { h.options.BMCs = append(h.options.BMCs, s); return nil })
+	h.Func("osv", "", func(s string) error { h.options.OSV = append(h.options.OSV, s); return nil })
+	h.Func("oval", "", func(s string) error { h.options.OVAL = append(h.options.OVAL, s); return nil })
 	h.StringVar(&h.profile, "profile", "both", "")
 	h.StringVar(&h.waivers, "waivers", "", "")
 	h.StringVar(&h.output, "output", "", "")
@@ -136,7 +163,17 @@ func (h *hardenFlags) parse(args []string) error {
 	if h.NArg() > 0 {
 		return fault.New(fault.Invalid, "%s is no option. See: metalward harden --help", guard.Quote(h.Arg(0)))
 	}
+	if h.options.API, err = h.api.access(h.options.Database); err != nil {
+		return err
+	}
 	roles := map[string]guard.Role{"region": guard.Region, "rack": guard.Rack, "both": guard.AnyRole}
+	if h.options.State != "" {
+		state, err := filepath.Abs(h.options.State)
+		if err != nil {
+			return fault.New(fault.Invalid, "state: %s.", guard.Show(err.Error()))
+		}
+		h.options.State = state
+	}
 	role, ok := roles[h.profile]
 	if !ok {
 		return fault.New(fault.Invalid, "profile: %s is none of region, rack, both.", guard.Quote(h.profile))
@@ -151,16 +188,10 @@ func (h *hardenFlags) parse(args []string) error {
 
 // run checks the host, with waivers and baseline if they are named. Kinds: those of harden.Run; Invalid for files that cannot be used.
 func (h *hardenFlags) run() (r *harden.Report, gone []harden.Known, err error) {
-	var waivers []harden.Waiver
 	var base *harden.Baseline
-	if h.waivers != "" { // read first: a mistake in them is not to cost a run
-		text, err := readNamed("waivers", h.waivers)
-		if err != nil {
-			return nil, nil, err
-		}
-		if waivers, err = harden.Waivers(text); err != nil {
-			return nil, nil, err
-		}
+	waivers, err := h.waived() // read first: a mistake in them is not to cost a run
+	if err != nil {
+		return nil, nil, err
 	}
 	if h.compare != "" {
 		text, err := readNamed("baseline", h.compare)
@@ -171,7 +202,9 @@ func (h *hardenFlags) run() (r *harden.Report, gone []harden.Known, err error) {
 			return nil, nil, err
 		}
 	}
-	if r, err = harden.Run(h.options); err != nil {
+	wipe := h.progress("checks")
+	r, err = harden.Run(h.options)
+	if wipe(); err != nil {
 		return nil, nil, err
 	}
 	r.Waive(waivers)
@@ -179,6 +212,28 @@ func (h *hardenFlags) run() (r *harden.Report, gone []harden.Known, err error) {
 		gone = r.Compare(base)
 	}
 	return r, gone, nil
+}
+
+// progress has how far it is shown on a terminal, in a line that goes away with the function that is returned. None is shown where errors do
+// not go to a terminal, and with --output -, which says that a program reads along.
+func (h *hardenFlags) progress(what string) (wipe func()) {
+	if h.output == "-" || !isTerminal(os.Stderr) {
+		return func() {}
+	}
+	h.options.Progress = func(done, of int) { fmt.Fprintf(os.Stderr, "\r\x1b[Kchecking: %d of %d %s", done, of, what) }
+	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") } // ECMA-48: erase in line
+}
+
+// waived reads the waivers, if they are named. Kinds: Invalid.
+func (h *hardenFlags) waived() ([]harden.Waiver, error) {
+	if h.waivers == "" {
+		return nil, nil
+	}
+	text, err := readNamed("waivers", h.waivers)
+	if err != nil {
+		return nil, err
+	}
+	return harden.Waivers(text)
 }
 
 // readNamed reads a file that somebody named. Kinds: Invalid.
@@ -197,7 +252,7 @@ func readNamed(field, path string) ([]byte, error) {
 
 // write writes what a command has to say.
 func (h *hardenFlags) write(do func(w io.Writer) error) error {
-	if h.output == "" {
+	if h.output == "" || h.output == "-" {
 		return do(os.Stdout)
 	}
 	var b bytes.Buffer
@@ -210,22 +265,37 @@ func (h *hardenFlags) write(do func(w io.Writer) error) error {
 	return nil
 }
 
-func hardenCheck(args []string) error {
+func hardenCheck(ctx context.Context, args []string) error {
 	h := newHardenFlags("check")
 	h.StringVar(&h.failOn, "fail-on", "low", "")
 	h.StringVar(&h.format, "format", "text", "")
 	h.StringVar(&h.compare, "baseline", "", "")
+	against := h.String("against", "", "")
+	far := &farHosts{}
+	far.flags(h)
 	if err := h.parse(args); err != nil {
 		return err
 	}
 	if !slices.Contains(harden.Formats(), h.format) {
 		return fault.New(fault.Invalid, "format: %s is none of %s.", guard.Quote(h.format), strings.Join(harden.Formats(), ", "))
 	}
+	if *against != "" {
+		text, err := readNamed("against", *against)
+		if err != nil {
+			return err
+		}
+		if h.options.Against, err = harden.ReadLearned(text); err != nil {
+			return err
+		}
+	}
+	colour := h.output == "" && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" // https://no-color.org
+	if far.used() {
+		return far.check(ctx, h, colour)
+	}
 	r, _, err := h.run()
 	if err != nil {
 		return err
 	}
-	colour := h.output == "" && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "" // https://no-color.org
 	if err := h.write(func(w io.Writer) error { return harden.Write(w, r, h.format, colour) }); err != nil {
 		return err
 	}
@@ -233,7 +303,7 @@ func hardenCheck(args []string) error {
 }
 
 // ended is nil for exit code 0.
-func ended(r *harden.Report) error {
+func ended(r interface{ Code() int }) error {
 	if code := r.Code(); code != 0 {
 		return exitCode(code)
 	}

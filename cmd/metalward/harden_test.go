@@ -24,10 +24,16 @@ import (
 // TestMain makes "metalward" a command of the scripts: this test binary, run as a process of its own.
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"metalward": main}) }
 
-// The stories of testdata/harden run on trees that they bring. "exits CODE COMMAND…" holds a command against its exit code.
-func TestHarden(t *testing.T) {
+// The stories of testdata/harden run on trees that they bring.
+func TestHarden(t *testing.T) { stories(t, "testdata/harden") }
+
+// The stories of testdata/watch read logs that they bring.
+func TestWatch(t *testing.T) { stories(t, "testdata/watch") }
+
+// stories runs a folder's scripts. "exits CODE COMMAND…" holds a command against its exit code.
+func stories(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/harden",
+		Dir: dir,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": func(ts *testscript.TestScript, _ bool, args []string) {
 			code, exit := 0, (*exec.ExitError)(nil)
 			if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {

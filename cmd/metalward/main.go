@@ -44,6 +44,7 @@ func commands() []command {
 		{"config-vault", "keep the site's secrets in HashiCorp Vault or OpenBao, on the region's host", configVault},
 		{"secrets", "rotate what the instance keeps secret, on the region's host", secrets},
 		{"harden", "check this host's MAAS or Metalward against the hardening guide, and change nothing", hardenCommand},
+		{"watch", "find attacks in logs of a MAAS or Metalward, and change nothing", watchCommand},
 		{"trail", "verify the audit trail, on the region's host, or an export of it", trail},
 		{"version", "print the version", func(context.Context, []string) error { fmt.Println(version); return nil }},
 	}

@@ -13,7 +13,11 @@ import (
 
 	"github.com/metalward/metalward/internal/authz"
 	"github.com/metalward/metalward/internal/config"
+	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/guard"
+	"github.com/metalward/metalward/internal/harden"
+	"github.com/metalward/metalward/internal/logs/source"
 	"github.com/metalward/metalward/internal/rack"
 	"github.com/metalward/metalward/internal/region"
 )
@@ -39,10 +43,18 @@ func regionFlags(fs *flag.FlagSet, c *config.Region) {
 	fs.StringVar(&c.BreachedPasswords, "breached-passwords", "", "file of SHA-1 hashes, sorted, of passwords that nobody may choose")
 	fs.Var((*list)(&c.TrustedProxies), "trusted-proxy", "network of a proxy whose forwarding headers are believed; may be repeated")
 	fs.BoolVar(&c.ProxyProtocol, "proxy-protocol", false, "the trusted proxies say who the client is by the PROXY protocol, all of them")
+	watchFlag(fs, &c.Watch)
+	fs.Var((*list)(&c.AddressDatabases), "address-database", "file in MaxMind's format (.mmdb) of networks or countries of addresses, for alerts; may be repeated")
+	fs.StringVar(&c.RequestRules, "request-rules", "detect", "what becomes of requests that the OWASP Core Rule Set takes for attacks: off, detect (a security event) or block")
+	blocksFlag(fs, &c.Blocks)
 	egressFlags(fs, c)
 	rootFlags(fs, c)
 	observationFlags(fs, &c.Observation)
 	fs.IntVar(&c.MetadataPort, "metadata-port", 0, "the racks' HTTPS port for machines (default 5246)")
+}
+
+func blocksFlag(fs *flag.FlagSet, where *string) {
+	fs.StringVar(where, "blocks", "", "where who is blocked is refused: listeners, or nftables for the packet filter of this host, too, which needs CAP_NET_ADMIN (default listeners)")
 }
 
 // egressFlags bind what the way out may reach besides the usual.
@@ -59,6 +71,10 @@ func observationFlags(fs *flag.FlagSet, c *config.Observation) {
 func rackFlags(fs *flag.FlagSet, c *config.Rack) {
 	fs.StringVar(&c.BootFiles, "boot-files", defaultBootFiles(), "folder of iPXE, kernel and initramfs, as `make ephemeral` builds it")
 	fs.IntVar(&c.BootHTTP, "boot-port", 0, "port of the first-stage boot files (default 5248)")
+	fs.StringVar(&c.SyslogUDP, "listen-syslog-udp", "", "address that machines' logs are received at by UDP, such as :514 (default none)")
+	fs.StringVar(&c.SyslogTCP, "listen-syslog-tcp", "", "likewise by TCP, such as :514 (default none)")
+	fs.StringVar(&c.SyslogTLS, "listen-syslog-tls", "", "likewise over TLS, such as :6514 (default none)")
+	fs.Var((*list)(&c.SyslogFrom), "syslog-from", "network that may send its logs, besides those that the rack serves; may be repeated")
 }
 
 func defaultBootFiles() string {
@@ -96,11 +112,15 @@ func serve(ctx context.Context, rc config.Region, with func(context.Context, *re
 	if _, err := databaseURL(rc.Database, ""); err != nil {
 		return err
 	}
-	r, err := region.New(ctx, region.Options{Config: rc, Version: version, Log: log})
+	self := harden.NewSelf(absolute(rc.StateDir), guard.Region, version)
+	tuning := &detect.Tuning{}
+	r, err := region.New(ctx, region.Options{Config: rc, Version: version, Log: log, CheckHost: self.Check, Tuning: tuning, WatchHost: watchHost(rc.Watch, rc.StateDir, tuning, rc.Proxies, log),
+		ScanHost: scanHost(rc.Watch, source.UsualPatterns(), rc.Proxies)})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	self.People = r.People // nothing checks before the region runs
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -121,6 +141,14 @@ func serve(ctx context.Context, rc config.Region, with func(context.Context, *re
 		return besides
 	}
 	return err
+}
+
+// absolute is a folder by its whole path; one that cannot be told is left as it is, and is then not found.
+func absolute(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
 }
 
 // welcome prints where the region is and, until there is an administrator, the link to create one.
@@ -164,7 +192,10 @@ func localRack(ctx context.Context, r *region.Region, rc config.Region, kc confi
 		return err
 	}
 	kc.Region = net.JoinHostPort(here, rpcPort)
-	k, err := rack.New(rack.Options{Config: kc, Version: version, Log: log, Notice: notice})
+	// The region reads this host's logs; the rack beside it need not do so, too.
+	tuning := &detect.Tuning{}
+	k, err := rack.New(rack.Options{Config: kc, Version: version, Log: log, Notice: notice, CheckHost: harden.NewSelf(absolute(kc.StateDir), guard.Rack, version).Check, Tuning: tuning,
+		ReadSyslog: readSyslog(kc.StateDir, tuning, log)})
 	if err != nil {
 		return err
 	}
@@ -196,12 +227,17 @@ func runRack(ctx context.Context, args []string) error {
 	fs.StringVar(&kc.StateDir, "state-dir", filepath.Join(defaultStateDir(), "rack"), "folder for the rack's key, leases and image cache")
 	fs.IntVar(&kc.Metadata, "metadata-port", 0, "HTTPS port for machines (default 5246)")
 	rackFlags(fs, &kc)
+	blocksFlag(fs, &kc.Blocks)
 	observationFlags(fs, &kc.Observation)
+	watchFlag(fs, &kc.Watch)
 	debug := fs.Bool("debug", false, "log for developers")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	k, err := rack.New(rack.Options{Config: kc, Version: version, Log: logger(*debug), Notice: notice})
+	log := logger(*debug)
+	tuning := &detect.Tuning{}
+	k, err := rack.New(rack.Options{Config: kc, Version: version, Log: log, Notice: notice, CheckHost: harden.NewSelf(absolute(kc.StateDir), guard.Rack, version).Check, Tuning: tuning,
+		WatchHost: watchHost(kc.Watch, kc.StateDir, tuning, nil, log), ReadSyslog: readSyslog(kc.StateDir, tuning, log)})
 	if err != nil {
 		return err
 	}
