@@ -33,7 +33,7 @@ ephemeral: ## kernel and initramfs with the agent, and iPXE, from Debian package
 test: ## everything that needs no root (as root on Debian it installs PostgreSQL for the store's suite)
 	deploy/deps.sh test
 	CGO_ENABLED=1 go test -race -short -shuffle=on -timeout 20m ./...
-	go test -shuffle=on -timeout 20m ./internal/region ./internal/region/secrets  # what is slow with the race detector
+	go test -shuffle=on -timeout 20m ./internal/region ./internal/region/alerts ./internal/region/secrets  # what is slow with the race detector
 	go test -count=1 ./test/testssl
 	go test -count=1 ./internal/firewall ./internal/host ./test/firewall  # in network namespaces, as root
 	cd test/compat && go test -count=1 -timeout 10m ./...
@@ -65,6 +65,11 @@ e2e-smoke: ## one BIOS machine from power-on to deployed and back; needs root
 .PHONY: bench
 bench: ## benchmarks; see docs/benchmarks.md
 	go test -run '^$$' -bench . -benchtime 5x -timeout 30m ./test/bench/...
+
+.PHONY: bench-detect
+bench-detect: ## how well and how fast attacks are found in the labelled logs, where they lie beside the project (or in METALWARD_LOGS)
+	set -o pipefail; go test -count=1 -v -run 'TestSSHLines|TestPayloads|TestLabelledFiles|TestOrdinary|TestLabelledPayloads' ./internal/logs ./internal/inspect ./internal/watch ./internal/waf | grep -vE '^=== |missed|wrong'
+	go test -run '^$$' -cpu 1 -bench . -benchtime 2s ./internal/watch
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a while (FUZZTIME)

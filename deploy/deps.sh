@@ -5,14 +5,14 @@ set -eu
 
 declare -A packages=(
   [run]="zstd cpio kmod"
-  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd sudo swtpm python3-macaroonbakery testssl.sh nftables iptables apache2-bin"
+  [test]="postgresql openssl gcc libc6-dev openipmi iproute2 curl chromium haproxy slapd sudo swtpm python3-macaroonbakery testssl.sh nftables iptables apache2-bin distro-info-data openscap-scanner ansible-core bind9-utils"
   [e2e]="qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 ipmitool openipmi openssh-client tcpdump dnsmasq-base zstd cpio kmod mtools dosfstools fdisk e2fsprogs mmdebstrap arch-test"
 )
 # A program of each package that is not there under the package's own name.
 declare -A program=(
   [postgresql]=initdb [libc6-dev]=/usr/include/stdio.h [qemu-system-x86]=qemu-system-x86_64 [qemu-utils]=qemu-img [ovmf]=/usr/share/OVMF/OVMF_CODE_4M.fd [seabios]=/usr/share/seabios/bios.bin
   [ipxe-qemu]=/usr/lib/ipxe/qemu/efi-virtio.rom [iproute2]=ip [openipmi]=ipmi_sim [openssh-client]=ssh [dnsmasq-base]=dnsmasq [kmod]=depmod [dosfstools]=mkfs.vfat
-  [fdisk]=sfdisk [e2fsprogs]=mke2fs [mtools]=mcopy [openssh-server]=/usr/sbin/sshd [apache2-bin]=/usr/sbin/apache2 [testssl.sh]=testssl [nftables]=nft [firewalld]=firewall-cmd [postgresql-15-pgaudit]=/usr/lib/postgresql/15/lib/pgaudit.so [python3-macaroonbakery]=/usr/lib/python3/dist-packages/macaroonbakery
+  [fdisk]=sfdisk [e2fsprogs]=mke2fs [mtools]=mcopy [systemd-journal-remote]=/lib/systemd/systemd-journal-remote [openssh-server]=/usr/sbin/sshd [apache2-bin]=/usr/sbin/apache2 [testssl.sh]=testssl [distro-info-data]=/usr/share/distro-info/debian.csv [openscap-scanner]=oscap [bind9-utils]=named-checkconf [chrony]=chronyd [rsyslog]=rsyslogd [bind9]=named [bind9-dnsutils]=dig [ansible-core]=ansible-playbook [nftables]=nft [firewalld]=firewall-cmd [postgresql-15-pgaudit]=/usr/lib/postgresql/15/lib/pgaudit.so [python3-macaroonbakery]=/usr/lib/python3/dist-packages/macaroonbakery
 )
 PATH="$PATH:/usr/sbin:/sbin:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')"
 
@@ -33,7 +33,7 @@ fi
 
 # Where systemd would start them they would filter this host's own packets, and let nobody in: tests that use them are skipped there.
 if [ "$1" = test ] && [ ! -d /run/systemd/system ]; then
-  packages[test]+=" ufw firewalld openssh-server nginx"
+  packages[test]+=" systemd-journal-remote ufw firewalld openssh-server nginx nmap chrony squid bind9 bind9-dnsutils rsyslog"
 fi
 
 missing=()
@@ -68,8 +68,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "Installing: ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # Tests start their own servers: the packages of slapd, firewalld and nginx would start one for the host.
-  if [[ " ${missing[*]} " == *" slapd "* || " ${missing[*]} " == *" firewalld "* || " ${missing[*]} " == *" nginx "* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+  # Tests start their own servers: the packages of slapd, firewalld, nginx, chrony, Squid, BIND and rsyslog would start one for the host.
+  if [[ " ${missing[*]} " =~ " "(slapd|firewalld|nginx|chrony|squid|bind9|rsyslog)" " ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT

@@ -74,7 +74,7 @@ func run(m *testing.M) (int, error) {
 	if err := build.Run(); err != nil {
 		return 0, err
 	}
-	region := exec.Command(site.root, "up", "--no-rack", "--state-dir", site.dir, "--listen-https", "127.0.0.1:0", "--listen-plain", "off", "--listen-rpc", "127.0.0.1:0")
+	region := exec.Command(site.root, "up", "--no-rack", "--state-dir", site.dir, "--listen-https", "127.0.0.1:0", "--listen-plain", "off", "--listen-rpc", "127.0.0.1:0", "--request-rules", "block")
 	log, err := os.Create(filepath.Join(tmp, "log"))
 	if err != nil {
 		return 0, err
