@@ -32,7 +32,7 @@ func TestPassphraseIsHidden(t *testing.T) {
 	defer func() { _ = screen.Close() }()
 	defer func(was *os.File) { os.Stdin = was }(os.Stdin)
 	os.Stdin = screen
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	typed := make(chan error, 1)
 	go func() {

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 		"passes": {metal.Script{Body: "#!/bin/sh\necho out; echo err >&2; echo '{}' > $RESULT_PATH\n"}, metal.ScriptPassed, 0, "out\n", "err\n", "{}\n"},
 		"fails":  {metal.Script{Body: "#!/bin/sh\nexit 7\n"}, metal.ScriptFailed, 7, "", "", ""},
 		"killed": {metal.Script{Body: "#!/bin/sh\nkill -9 $$\n"}, metal.ScriptFailed, 137, "", "", ""},
-		"times out with a child": {metal.Script{Timeout: 700 * time.Millisecond, Body: "#!/bin/sh\necho start\nsleep 60 &\necho $! > " + dir + "/pid\nwait\n"},
+		"times out with a child": {metal.Script{Timeout: 3 * time.Second, Body: "#!/bin/sh\necho start\nsleep 60 &\necho $! > " + dir + "/pid\nwait\n"},
 			metal.ScriptTimedOut, exitTimedOut, "start\n", "", ""},
 		"leaves a child with the pipe": {metal.Script{Body: "#!/bin/sh\nsleep 60 &\necho $! > " + dir + "/pid2\necho done\n"}, metal.ScriptPassed, 0, "done\n", "", ""},
 		"no interpreter":               {metal.Script{Body: "#!/no/such/shell\n"}, metal.ScriptFailed, exitNoProgram, "", "interpreter", ""},

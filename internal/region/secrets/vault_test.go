@@ -426,7 +426,7 @@ func TestNoRequestInTransaction(t *testing.T) {
 		}
 		v.site.Spoil(func(http.ResponseWriter, *http.Request) bool {
 			asked.Add(1)
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			err := v.core.Writer.Do(ctx, func(tx *store.Tx) error {
 				return tx.PutNote(store.NotePrefix+"probe", []byte{1}, v.clock.Now())

@@ -65,7 +65,7 @@ func TestDowngrade(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if _, err := open(ctx, conn, suite17, credentials{user: "u", password: "p", privilege: 3}); err != errNoSuite {
 				t.Fatalf("got %v; want a refusal", err)
