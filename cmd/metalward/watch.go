@@ -331,10 +331,8 @@ func watchScan(ctx context.Context, command string, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(paths) == 0 {
-		if paths = usual(); len(paths) == 0 {
-			return fault.New(fault.NotFound, "scan: there are no logs where they usually lie; name files or folders.")
-		}
+	if paths, err = scanned(command, paths); err != nil {
+		return err
 	}
 	if isTerminal(os.Stderr) {
 		o.Progress = bar(os.Stderr)
@@ -382,6 +380,9 @@ func watchReplay(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if slices.Contains(paths, "-") {
+		return fault.New(fault.Invalid, "replay: standard input can be read once only, and this reads twice; name a file.")
+	}
 	if f.units == "" {
 		return fault.New(fault.Invalid, "replay: --units FILE has what is to be compared with the shipped units.")
 	}
@@ -389,8 +390,8 @@ func watchReplay(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(paths) == 0 {
-		paths = usual()
+	if paths, err = scanned("replay", paths); err != nil {
+		return err
 	}
 	shipped := o
 	if shipped.Units = units.Every; len(f.only) > 0 {
@@ -449,8 +450,8 @@ func watchLive(ctx context.Context, args []string) error {
 	defer working.Wait()
 	defer stop()
 	routes := watch.Routes{Trouble: trouble}
-	routes.Start(ctx, ways)
-	working.Go(routes.Wait)
+	routes.Start(ways)
+	defer routes.Finish()
 	var full error // standard output went away
 	out := bufio.NewWriter(os.Stdout)
 	tell := func(a watch.Alert, c detect.Change) {
@@ -598,6 +599,17 @@ func watchBlocks(ctx context.Context, args []string) error {
 	}
 	fmt.Printf("%d blocked\n", len(l.Blocks))
 	return nil
+}
+
+// scanned are the paths that a command was given, or this host's logs.
+func scanned(command string, paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		paths = usual()
+	}
+	if len(paths) == 0 {
+		return nil, fault.New(fault.NotFound, "%s: there are no logs where they usually lie; name files or folders.", command)
+	}
+	return paths, nil
 }
 
 // usual are this host's logs: files, and the journal where sshd and the kernel have no files, so that nothing counts twice.

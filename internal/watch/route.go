@@ -38,9 +38,10 @@ type Route struct {
 
 // Routes tell alerts by several routes, none of which holds the watch up.
 type Routes struct {
-	Trouble func(error)
+	Trouble func(error) // may be called by several goroutines at a time
 	queues  []chan event
 	done    sync.WaitGroup
+	cut     context.CancelFunc
 }
 
 type event struct {
@@ -48,26 +49,32 @@ type event struct {
 	change detect.Change
 }
 
-// Start begins to send by routes, until the context ends; Wait then waits for the last try.
-func (r *Routes) Start(ctx context.Context, routes []Route) {
+// Start begins to send by routes, until Finish.
+func (r *Routes) Start(routes []Route) {
+	var ctx context.Context
+	ctx, r.cut = context.WithCancel(context.Background())
 	for _, to := range routes {
 		queue := make(chan event, maxWaiting)
 		r.queues = append(r.queues, queue)
 		r.done.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case e := <-queue:
-					r.send(ctx, to, e)
-				}
+			for e := range queue {
+				r.send(ctx, to, e)
 			}
 		})
 	}
 }
 
-// Wait waits until nothing is being sent any more.
-func (r *Routes) Wait() { r.done.Wait() }
+// Finish sends what waits, for which there is as much time as for one try, and ends: the watch counts no line twice, so nobody would tell of these alerts
+// later. What could not be sent is said. Nothing is to be told after it.
+func (r *Routes) Finish() {
+	for _, q := range r.queues {
+		close(q)
+	}
+	late := time.AfterFunc(sendTime, r.cut)
+	r.done.Wait()
+	late.Stop()
+	r.cut()
+}
 
 // Tell sends an alert by all routes. It never waits: where a route is too slow, it is left out, and that is said.
 func (r *Routes) Tell(a Alert, c detect.Change) {
@@ -85,10 +92,10 @@ func (r *Routes) send(ctx context.Context, to Route, e event) {
 		bounded, cancel := context.WithTimeout(ctx, sendTime)
 		err := to.Send(bounded, e.alert, e.change)
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
 			return
 		}
-		if try == len(sendAgain) {
+		if try == len(sendAgain) || ctx.Err() != nil {
 			r.Trouble(fmt.Errorf("%s: an alert could not be sent: %s", to.Name, guard.Show(err.Error())))
 			return
 		}

@@ -120,8 +120,7 @@ func TestRoutes(t *testing.T) {
 		tries := 0
 		var arrived atomic.Int64
 		r := Routes{Trouble: func(err error) { said = append(said, err.Error()) }}
-		ctx, stop := context.WithCancel(t.Context())
-		r.Start(ctx, []Route{
+		r.Start([]Route{
 			{"broken", func(context.Context, Alert, detect.Change) error { tries++; return errors.New("no\x1b") }},
 			{"good", func(context.Context, Alert, detect.Change) error { arrived.Add(1); return nil }},
 		})
@@ -133,16 +132,36 @@ func TestRoutes(t *testing.T) {
 		}
 		said = nil
 		hung := Routes{Trouble: r.Trouble}
-		hung.Start(ctx, []Route{{"hangs", func(ctx context.Context, _ Alert, _ detect.Change) error { <-ctx.Done(); return ctx.Err() }}})
+		hung.Start([]Route{{"hangs", func(ctx context.Context, _ Alert, _ detect.Change) error { <-ctx.Done(); return ctx.Err() }}})
 		for range maxWaiting + 10 {
 			hung.Tell(Alert{}, detect.Opened)
 		}
 		if len(said) < 9 {
 			t.Errorf("said %q", said)
 		}
-		stop()
-		r.Wait()
-		hung.Wait()
+		r.Finish()
+		said = nil
+		before := time.Now()
+		hung.Finish()
+		if took := time.Since(before); took != sendTime || len(said) < maxWaiting {
+			t.Errorf("the end took %v, and %d alerts that were not sent were said", took, len(said))
+		}
+	})
+}
+
+// TestRoutesFinish sends what waits when a watch ends: after a restart nobody would tell of it.
+func TestRoutesFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r Routes
+		arrived := 0
+		r.Start([]Route{{"slow", func(context.Context, Alert, detect.Change) error { time.Sleep(time.Second); arrived++; return nil }}})
+		for range 5 {
+			r.Tell(Alert{}, detect.Opened)
+		}
+		r.Finish()
+		if arrived != 5 {
+			t.Errorf("%d of 5 alerts arrived", arrived)
+		}
 	})
 }
 
