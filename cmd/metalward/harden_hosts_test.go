@@ -75,7 +75,7 @@ func (s sshServers) start(name, hostKey, more string) string {
 		_ = cmd.Wait()
 		_ = log.Close()
 	})
-	for range 500 {
+	for range 6000 {
 		if c, err := net.Dial("tcp", at); err == nil {
 			_ = c.Close()
 			return at

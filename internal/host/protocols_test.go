@@ -68,7 +68,7 @@ func TestProtocols(t *testing.T) {
 			}
 			defer func() { stop(); _ = server.Wait() }()
 			up := false
-			for range 200 {
+			for range 3000 {
 				if conn, err := net.Dial("tcp", address); err == nil {
 					_ = conn.Close()
 					up = true

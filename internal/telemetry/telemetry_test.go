@@ -152,7 +152,7 @@ func TestProfiler(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
 	var body []byte
-	for range 100 {
+	for range 1200 {
 		resp, err := client.Get("http://profile/debug/pprof/goroutine?debug=1")
 		if err == nil {
 			body, _ = io.ReadAll(resp.Body)

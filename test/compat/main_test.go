@@ -129,7 +129,7 @@ func prepare(stdout io.Reader) error {
 	if err := trust(filepath.Join(site.dir, "ca.pem")); err != nil {
 		return err
 	}
-	for range 50 { // it may listen a moment after it says so
+	for range 600 { // it may listen a moment after it says so
 		resp, err := httpClient().Get(site.url + "/api/2.0/version/")
 		if err == nil {
 			return resp.Body.Close()

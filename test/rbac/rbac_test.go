@@ -149,7 +149,7 @@ func (e *estate) person(name string) *macaroons.Client {
 
 func (e *estate) wait(what string, done func() bool) {
 	e.t.Helper()
-	for range 300 {
+	for range 600 {
 		if done() {
 			return
 		}

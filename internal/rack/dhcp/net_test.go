@@ -143,7 +143,7 @@ func TestOnTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 100 {
+		for range 3000 {
 			mu.Lock()
 			n := len(events)
 			mu.Unlock()

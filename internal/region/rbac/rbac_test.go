@@ -379,7 +379,7 @@ func TestRun(t *testing.T) {
 	wg.Go(func() { e.s.Run(ctx) })
 	wait := func(what string, done func() bool) {
 		t.Helper()
-		for range 1000 {
+		for range 6000 {
 			if done() {
 				return
 			}

@@ -119,7 +119,7 @@ func start(t *testing.T, c Config) (*Log, func()) {
 // until waits for what another goroutine does.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
+	for range 12_000 {
 		if ok() {
 			return
 		}

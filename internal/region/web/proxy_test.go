@@ -126,7 +126,7 @@ func TestHAProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		for range 100 {
+		for range 1200 {
 			if got, err = ask(front, ""); err == nil {
 				break
 			}
