@@ -50,7 +50,7 @@ func (n *NFT) table() string { return cmp.Or(n.Table, Table) }
 
 // Holds says whether the kernel still has the table: a flush of all rules by others takes it away.
 func (n *NFT) Holds(ctx context.Context) bool {
-	out, err := n.run(ctx, "", "list", "table", "inet", n.table())
+	out, err := n.run(ctx, "", "--terse", "list", "table", "inet", n.table())
 	return err == nil && strings.Contains(out, "@v4") && strings.Contains(out, "@v6") && strings.Contains(out, "hook prerouting")
 }
 
