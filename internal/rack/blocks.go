@@ -70,8 +70,14 @@ func (s *shield) use(req wire.BlocksRequest) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told, s.list, s.behind = req, list, true
+	was := s.list
+	s.told, s.list = wire.BlocksRequest{Version: req.Version, All: req.All}, list
+	for _, b := range list.Blocks { // with the ends that they have here: taken up again later, none is put off
+		s.told.Blocks = append(s.told.Blocks, wire.Blocked{Prefix: b.Prefix, Until: b.Until})
+	}
 	s.spareLocked()
+	// The kernel's table is made anew only for a list that is another one.
+	s.behind = s.behind || was == nil || !slices.EqualFunc(was.Blocks, list.Blocks, func(a, b block.Block) bool { return a.Prefix == b.Prefix && a.Until.Equal(b.Until) })
 	return nil
 }
 
@@ -99,7 +105,9 @@ func (s *shield) take(ctx context.Context, req wire.BlocksRequest) (resp wire.Bl
 			return resp, err
 		}
 		s.follow(ctx)
-		text, err := json.Marshal(req)
+		s.mu.Lock()
+		text, err := json.Marshal(s.told)
+		s.mu.Unlock()
 		if err != nil {
 			return resp, err
 		}

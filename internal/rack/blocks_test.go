@@ -110,8 +110,14 @@ func TestShieldRefuses(t *testing.T) {
 	if _, err := s.take(ctx, req); err != nil {
 		t.Fatal(err)
 	}
-	if s.clock = s.clock.Add(block.HardLongest); s.blocks("198.51.100.9") {
+	s.clock = s.clock.Add(block.HardLongest)
+	if s.again(ctx); s.blocks("198.51.100.9") {
 		t.Error("it lasts for ever")
+	}
+	restarted := newShield(t, filepath.Dir(s.file), false)
+	restarted.clock = s.clock
+	if restarted.again(ctx); restarted.blocks("198.51.100.9") {
+		t.Error("it lasts for ever after a restart")
 	}
 	for name, text := range map[string]string{"half a file": `{"version": 1, "al`, "another's": `{"x": 1}`, "everybody": `{"version":1,"all":true,"blocks":[{"prefix":"0.0.0.0/0","until":"2999-01-01T00:00:00Z"}]}`} {
 		dir := t.TempDir()
@@ -131,6 +137,10 @@ func TestShieldInThePacketFilter(t *testing.T) {
 	got, err := s.take(ctx, s.request(1, "198.51.100.7/32", "10.0.0.9/32"))
 	if err != nil || got.How != wire.BlocksNFTables || got.Problem != "" || len(s.ran) != 1 || !strings.Contains(s.ran[0], block.TableRack) || !strings.Contains(s.ran[0], "198.51.100.7 timeout 3600s") || strings.Contains(s.ran[0], "10.0.0.9") {
 		t.Fatalf("got %+v, %v, %q", got, err, s.ran)
+	}
+	s.again(ctx)
+	if s.follow(ctx); len(s.ran) != 2 || s.ran[1] != "" { // a look whether the table is there
+		t.Errorf("the same list was made anew: %q", s.ran)
 	}
 	s.nftOK = errors.New("Operation not permitted")
 	if got, err := s.take(ctx, s.request(2, "198.51.100.8/32")); err != nil || !strings.Contains(got.Problem, "not permitted") || !s.blocks("198.51.100.8") {
