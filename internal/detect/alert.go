@@ -44,10 +44,11 @@ type Line struct {
 	From   string `json:"from"`
 	Number int64  `json:"line"` // counted from 1; 0 when that is not known
 	Text   string `json:"text"`
+	User   string `json:"-"` // whom it names, so that the name can be hidden; "" when nobody, or when nobody is to be hidden
 }
 
 func (a *Alert) evidence(l Line) {
-	l = Line{strings.Clone(l.From), l.Number, clip(l.Text, MaxEvidenceLine)}
+	l = Line{strings.Clone(l.From), l.Number, clip(l.Text, MaxEvidenceLine), clip(l.User, MaxEvidenceLine)}
 	if n := len(a.Lines); n > 0 && a.Lines[n-1] == l {
 		return
 	}

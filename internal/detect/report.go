@@ -84,7 +84,7 @@ func (a *Alert) Report(show func(string) string) HostAlert {
 		r.Key = append(r.Key, KeyValue{k.Field, show(k.Value)})
 	}
 	for _, l := range a.Lines {
-		r.Lines = append(r.Lines, Line{show(l.From), l.Number, show(l.Text)})
+		r.Lines = append(r.Lines, Line{From: show(l.From), Number: l.Number, Text: show(l.Text)})
 	}
 	r.bound()
 	return r

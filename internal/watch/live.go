@@ -204,7 +204,7 @@ func (l *live) take(path, line string) {
 		return
 	}
 	l.numbers[path]++
-	l.count(&r, detect.Line{From: path, Number: l.numbers[path], Text: line})
+	l.count(&r, detect.Line{From: path, Number: l.numbers[path], Text: line, User: r.User})
 }
 
 func (l *live) count(r *logs.Record, seen detect.Line) {
@@ -268,7 +268,7 @@ func (l *live) fromJournal() {
 				l.cursor = e.cursor
 			default:
 				l.cursor = e.cursor
-				l.count(&e.record, detect.Line{From: source.JournalName, Text: e.line})
+				l.count(&e.record, detect.Line{From: source.JournalName, Text: e.line, User: e.record.User})
 			}
 		default:
 			return

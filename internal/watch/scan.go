@@ -142,7 +142,7 @@ func Scan(ctx context.Context, paths []string, o Options) (*Report, error) {
 				r.Malformed++
 			}
 			if rec.Kind == logs.Unknown {
-				if s.Unknown++; len(s.Samples) < unknownSamples {
+				if s.Unknown++; len(s.Samples) < unknownSamples && !o.Mask { // nobody knows whom it names
 					s.Samples = append(s.Samples, guard.Show(line[:min(len(line), 200)]))
 				}
 			}
@@ -158,7 +158,7 @@ func Scan(ctx context.Context, paths []string, o Options) (*Report, error) {
 			if rec.Kind == logs.Firewall && twice.known(rec) {
 				return nil
 			}
-			engine.Take(rec, detect.Line{From: s.Path, Number: s.Lines, Text: line})
+			engine.Take(rec, detect.Line{From: s.Path, Number: s.Lines, Text: line, User: rec.User})
 			return nil
 		}
 	}
@@ -306,8 +306,8 @@ func Alerts(found []detect.Alert, units []detect.Unit, least detect.Severity, ma
 		}
 		for _, l := range a.Lines {
 			text := l.Text
-			if mask && a.User != "" {
-				text = strings.ReplaceAll(text, a.User, masked)
+			if mask {
+				text = unnamed(l, a.User)
 			}
 			v.Lines = append(v.Lines, detect.Line{From: guard.Show(l.From), Number: l.Number, Text: guard.Show(text)})
 		}
@@ -336,3 +336,18 @@ func Alerts(found []detect.Alert, units []detect.Unit, least detect.Severity, ma
 }
 
 const masked = "***"
+
+// unnamed is a line without the name that it holds, nor the one that its alert is about. Where the name is not in it as it was read, such as one that was
+// escaped or cut off, nothing is shown of the line.
+func unnamed(l detect.Line, about string) string {
+	if !strings.Contains(l.Text, l.User) {
+		return masked
+	}
+	text := l.Text
+	for _, name := range []string{l.User, about} {
+		if name != "" {
+			text = strings.ReplaceAll(text, name, masked)
+		}
+	}
+	return text
+}

@@ -200,6 +200,24 @@ func TestMask(t *testing.T) {
 			t.Errorf("masked %v: shown %v", mask, got)
 		}
 	}
+	// One source that tries many names: each line has another one, and a line that cannot be told apart is not shown.
+	b.Reset()
+	for i := range 12 {
+		fmt.Fprintf(&b, "Nov  7 06:13:%02d host sshd[%d]: Failed password for invalid user hunter%d from 198.51.100.7 port 4 ssh2\n", i, i+1, i)
+	}
+	long := strings.Repeat("hunter", 2*detect.MaxEvidenceLine/6)
+	fmt.Fprintf(&b, "Nov  7 06:13:13 host sshd[99]: Failed password for invalid user %s from 198.51.100.7 port 4 ssh2\n", long)
+	fmt.Fprint(&b, "Nov  7 06:13:14 host cron[7]: hunter knows what this is\n")
+	path = put(t, t.TempDir(), "log", []byte(b.String()))
+	for mask, want := range map[bool]bool{false: true, true: false} {
+		var out bytes.Buffer
+		if err := writeJSON(&out, scan(t, Options{Mask: mask}, path)); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(out.String(), "hunter"); got != want {
+			t.Errorf("many names, masked %v: shown %v", mask, got)
+		}
+	}
 }
 
 // TestUnreadable: what cannot be read, or is no log, is told and stops nothing.

@@ -3,6 +3,8 @@ package watch
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/metalward/metalward/internal/detect"
@@ -89,8 +91,8 @@ func writeText(w io.Writer, r *Report, colour bool) error {
 	if r.Evicted > 0 {
 		fmt.Fprintf(&b, "%d sources were forgotten for want of room: slow attacks may be missing\n", r.Evicted)
 	}
-	for unit, n := range r.Over {
-		fmt.Fprintf(&b, "%s: %d findings beyond the limit of alerts\n", unit, n)
+	for _, unit := range slices.Sorted(maps.Keys(r.Over)) {
+		fmt.Fprintf(&b, "%s: %d findings beyond the limit of alerts\n", unit, r.Over[unit])
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
