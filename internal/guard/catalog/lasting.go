@@ -32,7 +32,7 @@ func backedUp(h guard.Host, p guard.Product) []guard.Observation {
 	if _, err := h.File(ours); err != nil {
 		return beside(ours, err)
 	}
-	var newest guard.File
+	var newest, empty guard.File
 	var list []guard.Observation
 	for _, place := range backups[p] {
 		found, blind := place.at(h)
@@ -41,8 +41,14 @@ func backedUp(h guard.Host, p guard.Product) []guard.Observation {
 			f, err := h.File(l.path)
 			if err != nil {
 				list = append(list, guard.Blind(l.path, err))
-			} else if f.Kind == 0 && f.Changed.After(newest.Changed) {
-				newest = f
+				continue
+			}
+			latest := &newest
+			if f.Size == 0 { // what a command leaves that could not write any
+				latest = &empty
+			}
+			if f.Kind == 0 && f.Changed.After(latest.Changed) {
+				*latest = f
 			}
 		}
 	}
@@ -58,6 +64,8 @@ func backedUp(h guard.Host, p guard.Product) []guard.Observation {
 		return []guard.Observation{passed(newest.Path, "The newest backup is of %s.", newest.Changed.Format(time.DateOnly))}
 	case len(list) > 0:
 		return list // a newer one may be where one may not look
+	case empty.Changed.After(newest.Changed):
+		return []guard.Observation{failed(guard.Medium, empty.Path, fix, undo, "The newest backup, of %s, is empty.", empty.Changed.Format(time.DateOnly))}
 	case newest.Path != "":
 		return []guard.Observation{failed(guard.Medium, newest.Path, fix, undo, "The newest backup is of %s, %d days ago.", newest.Changed.Format(time.DateOnly), int(age/(24*time.Hour)))}
 	}
@@ -137,7 +145,7 @@ func replicated(h guard.Host, p guard.Postgres) []guard.Observation {
 	}
 	slots, err := h.Glob(path.Join(literal(p.Data), "pg_replslot", "*"))
 	if len(slots) > 0 {
-		return []guard.Observation{passed(p.Config, "A copy has a place of its own: %s.", few(slots))}
+		return []guard.Observation{guard.Blind(p.Config, fmt.Errorf("a copy has a place of its own, %s; whether it still follows is not in files: look at pg_stat_replication", few(slots)))}
 	}
 	var rules []string
 	for _, r := range p.Rules {
@@ -174,7 +182,7 @@ func lasting() []*guard.Check {
 	backup := func(name string, want guard.State, days int, change func(*guard.Entry)) (list []guard.Sample) {
 		for product, at := range map[guard.Product][2]string{guard.MAASDeb: {regiond[guard.MAASDeb], "/var/backups/maas.sql.gz"}, guard.MAASSnap: {regiond[guard.MAASSnap], "/srv/backups/x-maas.dump"}, guard.Metalward: {ourState + "root.key", "/srv/backup/metalward-1.age"}} {
 			s := guard.Sample{Name: name, Product: product, Want: want, Tree: []guard.Entry{{Path: at[0], Mode: 0o600}}}
-			if e := (guard.Entry{Path: at[1], Days: days, Mode: 0o600}); change != nil {
+			if e := (guard.Entry{Path: at[1], Days: days, Mode: 0o600, Content: "a backup"}); change != nil {
 				change(&e)
 				s.Tree = append(s.Tree, e)
 			}
@@ -197,7 +205,7 @@ func lasting() []*guard.Check {
 			Why: "Without one a broken disk takes all that is known of the machines, their BMCs' passwords included.",
 			Fix: "Write backups each day, to another host, and read one back from time to time.", Risk: "A backup has all secrets in it: keep it as closed as the database.", Undo: "Nothing is to be taken back of a backup.",
 			References: []guard.Reference{backupGuide, ours}, Judge: backedUp,
-			Samples: slices.Concat(onEach(none), backup("of yesterday", guard.Pass, 1, as), backup("of last month", guard.Fail, 30, as), backup("none", guard.Fail, 0, nil), backup("of next month", guard.Unchecked, -30, as), backup("in a folder that may not be looked at", guard.Unchecked, 1, func(e *guard.Entry) {
+			Samples: slices.Concat(onEach(none), backup("of yesterday", guard.Pass, 1, as), backup("of last month", guard.Fail, 30, as), backup("none", guard.Fail, 0, nil), backup("an empty one of yesterday", guard.Fail, 1, func(e *guard.Entry) { e.Content = "" }), backup("of next month", guard.Unchecked, -30, as), backup("in a folder that may not be looked at", guard.Unchecked, 1, func(e *guard.Entry) {
 				*e = guard.Entry{Path: path.Dir(e.Path), Folder: true, Mode: 0o700, Hidden: true}
 			}))},
 		{ID: "availability-dhcp", Title: "A second rack gives addresses, too", Severity: guard.Low, Versions: maas, Role: guard.Rack,
@@ -211,7 +219,7 @@ func lasting() []*guard.Check {
 			Fix: "Set a standby up.", Risk: "A slot that its standby has left keeps the log until the disk is full: drop it, or set max_slot_wal_keep_size.", Undo: "Stop the standby, take its rule out again, and drop its slot.",
 			References: []guard.Reference{pgStandby, haGuide}, Judge: servers(replicated),
 			Samples: onEach(none, pgHost("alone", guard.Fail, "", someHBA), pgHost("a rule", guard.Unchecked, "", follows), pgHost("a rule, and a level too low", guard.Fail, "wal_level = minimal\n", follows), pgHost("no senders", guard.Fail, "max_wal_senders = 0\n", follows),
-				pgHost("a slot", guard.Pass, "", someHBA, guard.Entry{Path: pg + "pg_replslot/copy/state", Owner: "postgres:postgres"}), pgHost("a standby", guard.Pass, "", someHBA, guard.Entry{Path: pg + "standby.signal", Owner: "postgres:postgres"}),
+				pgHost("a slot", guard.Unchecked, "", someHBA, guard.Entry{Path: pg + "pg_replslot/copy/state", Owner: "postgres:postgres"}), pgHost("a standby", guard.Pass, "", someHBA, guard.Entry{Path: pg + "standby.signal", Owner: "postgres:postgres"}),
 				pgHost("a user of the name", guard.Fail, "", someHBA+"hostssl \"replication\" copy 10.0.0.3/32 scram-sha-256\n"), half("rules that may not be read", "/etc/postgresql/15/main/pg_hba.conf"))},
 	}
 	for _, c := range list {

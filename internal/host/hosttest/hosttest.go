@@ -138,7 +138,7 @@ func (m Memory) Lstat(p string) (host.Node, error) {
 	if err != nil {
 		return host.Node{}, err
 	}
-	n := host.Node{Mode: f.Mode, UID: f.uid, GID: f.gid, Changed: guard.SampleTime.AddDate(0, 0, -f.Days)}
+	n := host.Node{Mode: f.Mode, UID: f.uid, GID: f.gid, Changed: guard.SampleTime.AddDate(0, 0, -f.Days), Size: int64(len(f.Content))}
 	switch {
 	case f.Folder || f.names != nil:
 		n.Kind = fs.ModeDir
