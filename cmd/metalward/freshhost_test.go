@@ -34,7 +34,8 @@ var debian = map[string]string{
 	"proc/sys/kernel/ostype":                 "Linux\n",
 	"var/lib/dpkg/status":                    "Package: openssh-server\nStatus: install ok installed\nVersion: 1:9.2p1-2+deb12u3\n\nPackage: unattended-upgrades\nStatus: install ok installed\nVersion: 2.9.1\n\nPackage: systemd-timesyncd\nStatus: install ok installed\nVersion: 252.31-1~deb12u1\n",
 	"etc/systemd/journald.conf":              "[Journal]\n",
-	"etc/logrotate.conf":                     "weekly\nrotate 4\ncreate\ninclude /etc/logrotate.d\n",
+	"etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service": "",
+	"etc/logrotate.conf": "weekly\nrotate 4\ncreate\ninclude /etc/logrotate.d\n",
 }
 
 // kernel is what settings are at first. Source: the kernel's Documentation/networking/ip-sysctl.rst, Yama.rst; procps' 99-protect-links.conf.

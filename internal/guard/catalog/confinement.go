@@ -205,7 +205,22 @@ func timeSync(h guard.Host, p guard.Product) []guard.Observation {
 		return []guard.Observation{failed(guard.Medium, "/var/lib/dpkg/status", "apt-get install chrony", "apt-get remove chrony",
 			"No package that sets the clock is installed: certificates, tokens, and the order of what logs say, depend on it.")}
 	}
-	return []guard.Observation{passed("/var/lib/dpkg/status", "%s %s sets the clock.", name, version)}
+	const units = "/etc/systemd/system"
+	if _, err := h.File(units); err != nil {
+		return []guard.Observation{guard.Blind(units, fmt.Errorf("whether %s is started with the host: %w", name, err))}
+	}
+	switch list, err := started(h); {
+	case err != nil:
+		return []guard.Observation{guard.Blind(units, err)}
+	case slices.Contains(list, name+".service"):
+		return []guard.Observation{passed("/var/lib/dpkg/status", "%s %s sets the clock, and starts with the host.", name, version)}
+	}
+	return []guard.Observation{failed(guard.Medium, units, "systemctl enable --now "+name, "systemctl disable --now "+name, "%s is installed, but not started with the host.", name)}
+}
+
+// starting is a service that starts with the host.
+func starting(name string) guard.Entry {
+	return guard.Entry{Path: "/etc/systemd/system/multi-user.target.wants/" + name + ".service"}
 }
 
 func treeOf(name string, want guard.State, entries ...guard.Entry) guard.Sample {
@@ -295,7 +310,8 @@ func confinement() []*guard.Check {
 		{ID: "confinement-time", Title: "The clock is set", Severity: guard.Medium, Versions: map[guard.Product]string{guard.MAASDeb: since27, guard.Metalward: anyOurs},
 			Why:        "Certificates and tokens end by the clock, and logs of several hosts are put side by side by it.",
 			References: []guard.Reference{installMAAS, ours}, Risk: "MAAS brings chrony and does not get along with systemd-timesyncd beside it.", Judge: timeSync,
-			Samples: slices.DeleteFunc(onEach(none, treeOf("nothing", guard.Fail, status("bash")), treeOf("chrony", guard.Pass, status("bash", "chrony"))), func(s guard.Sample) bool { return s.Product == guard.MAASSnap })},
+			Samples: slices.DeleteFunc(onEach(none, treeOf("nothing", guard.Fail, status("bash")), treeOf("chrony", guard.Pass, status("bash", "chrony"), starting("chrony")), treeOf("chrony that was disabled", guard.Fail, status("bash", "chrony"), starting("ssh")),
+				treeOf("another's start", guard.Fail, status("bash", "chrony"), guard.Entry{Path: "/etc/systemd/system/chrony.service.d/x"}), treeOf("no systemd", guard.Unchecked, status("bash", "chrony"))), func(s guard.Sample) bool { return s.Product == guard.MAASSnap })},
 	}
 	for _, c := range list {
 		if c.Group = "confinement"; c.Versions == nil {
