@@ -115,7 +115,7 @@ func start(ctx context.Context, t *testing.T, recorded, away bool) *site {
 			logs, _ := filepath.Glob(filepath.Join(dir, "r*-[0-9].log"))
 			for _, name := range logs {
 				if b, err := os.ReadFile(name); err == nil {
-					t.Logf("--- %s\n%s", filepath.Base(name), tail(b, 6000))
+					t.Logf("--- %s\n%s", filepath.Base(name), tail(b, 20_000))
 				}
 			}
 		}
@@ -301,7 +301,7 @@ func (s *site) newMachine(ctx context.Context, name string, fw lab.Firmware, siz
 	s.t.Cleanup(func() {
 		if s.t.Failed() {
 			if b, err := os.ReadFile(m.SerialPath()); err == nil {
-				s.t.Logf("--- serial of %s\n%s", name, tail(b, 6000))
+				s.t.Logf("--- serial of %s\n%s", name, tail(b, 20_000))
 			}
 		}
 	})

@@ -152,7 +152,8 @@ func (s *site) rebootDebian(ctx context.Context, m *lab.Machine, machine object)
 			s.must(m.Reset(ctx))
 			s.must(m.WaitSerial(ctx, "login:"))
 		}
-		got := s.ssh(ctx, ip, "cat /etc/motd; hostname; cat /var/lib/cloud/data/instance-id; systemctl is-system-running --wait >/dev/null; cloud-init status")
+		// What the first boot wrote, sshd's keys above all, has to be on the disk before the reset: no file system promises it within half a minute.
+		got := s.ssh(ctx, ip, "cat /etc/motd; hostname; cat /var/lib/cloud/data/instance-id; systemctl is-system-running --wait >/dev/null; cloud-init status; sync")
 		for _, want := range []string{userCanary, "node1", "status: done"} {
 			if !strings.Contains(got, want) {
 				s.t.Errorf("boot %d: got %q over SSH, want %q in it", boot, got, want)
