@@ -83,7 +83,7 @@ func (p *Parser) hosted(s string, r *Record) {
 		}
 		// No program: a packet that a device sent, "host [UFW BLOCK] IN=…".
 		r.Host, r.Message = first, rest
-		if strings.Contains(rest, "SRC=") || strings.HasPrefix(rest, "blocked ") {
+		if packetLine(rest) || strings.HasPrefix(rest, "blocked ") {
 			p.kernel(r)
 			return
 		}
@@ -245,7 +245,7 @@ func (p *Parser) bare(line string, r *Record) {
 			}
 		}
 	}
-	if strings.Contains(line, "SRC=") || strings.HasPrefix(line, "blocked ") {
+	if packetLine(line) || strings.HasPrefix(line, "blocked ") {
 		r.Message = line
 		p.kernel(r)
 		return

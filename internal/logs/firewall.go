@@ -19,7 +19,7 @@ func (p *Parser) kernel(r *Record) {
 			}
 		}
 	}
-	if i := strings.Index(s, "IN="); i >= 0 && strings.Contains(s[i:], " SRC=") {
+	if i := packetStart(s); i >= 0 {
 		p.packet(s, i, r)
 		return
 	}
@@ -27,6 +27,39 @@ func (p *Parser) kernel(r *Record) {
 		return
 	}
 	r.Kind = Other
+}
+
+// packetStart is where a packet's fields begin, behind the rule's prefix, or -1: at the "IN=" right before "OUT=", since a prefix may have one of its own
+// ("CHAIN=INPUT "); some filters write no "OUT=".
+func packetStart(s string) int {
+	i := strings.Index(s, "IN=")
+	if i < 0 || !strings.Contains(s[i:], " SRC=") {
+		return -1
+	}
+	if out := strings.Index(s[i:], " OUT="); out > 0 {
+		i += strings.LastIndex(s[i:i+out], "IN=")
+	}
+	return i
+}
+
+// packetLine says whether a message whose writer is not known to log packets is one all the same: a short prefix, and the fields as netfilter orders them (nf_log_syslog.c
+// of Linux). Anything less is what a client brought into some program's message.
+func packetLine(s string) bool {
+	const longestPrefix = 64
+	i := packetStart(s)
+	if i < 0 || i > longestPrefix || strings.IndexByte(s[:i], '"') >= 0 {
+		return false
+	}
+	for rest := s[i:]; ; {
+		word, more, _ := strings.Cut(rest, " ")
+		if strings.HasPrefix(word, "SRC=") {
+			return strings.HasPrefix(more, "DST=")
+		}
+		if strings.IndexByte(word, '=') < 1 {
+			return false
+		}
+		rest = more
+	}
 }
 
 func (p *Parser) packet(s string, at int, r *Record) {
@@ -148,6 +181,7 @@ func protocol(s string) uint8 {
 
 // verdict decides by the rule's prefix whether the packet was refused. Without a word that says so it counts as refused, and the record tells.
 func (p *Parser) verdict(r *Record) {
+	r.Blocked, r.Guessed = false, false
 	for rest := r.Prefix; rest != ""; {
 		i := 0
 		for i < len(rest) && letter(rest[i]) {

@@ -15,6 +15,7 @@ type Parser struct {
 	offset struct{ from, until, east int64 }
 	ssh    joins
 	trace  traces
+	order  order
 
 	// Sent says, when its From is set, who sent the lines over a network, and when they came. Then records are of that host and time, whatever the line says of
 	// both: a host may say nothing in another's name.
@@ -61,9 +62,6 @@ func (p *Parser) Parse(line string, r *Record) {
 	}
 	p.envelope(line, r)
 	p.Sent.stamp(r)
-	if r.Cut && (r.Kind == SSH || r.Kind == WebError) { // whom to blame stands at the end, which is gone
-		r.Source, r.SourceName = netip.Addr{}, ""
-	}
 }
 
 // dispatch reads the message of a line whose program is known. The program decides: text that an attacker brought into another program's line is
@@ -96,8 +94,12 @@ func (p *Parser) dispatch(r *Record) {
 		p.gap(r)
 	default:
 		r.Kind = Other
-		if strings.Contains(r.Message, " SRC=") { // ulogd and others under names of their own; the shape proves nothing but costs nothing
+		if packetLine(r.Message) { // a device's own name, or the rule's: "DROP: IN=…"
 			p.kernel(r)
+			if r.Kind == Firewall && r.Prefix == "" {
+				r.Prefix = r.Program
+				p.verdict(r)
+			}
 		}
 	}
 }

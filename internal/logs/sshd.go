@@ -1,6 +1,10 @@
 package logs
 
-import "strings"
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+)
 
 // Messages of OpenSSH's server: its source, and section 5 of the reference of detections. User names are the attacker's text: they may hold blanks,
 // "from" and addresses. Whom to blame is read from the end of the message, where sshd writes; where two readings are possible, nobody is blamed.
@@ -20,6 +24,10 @@ func (p *Parser) sshd(r *Record) {
 	s, pre := strings.CutSuffix(s, " [preauth]")
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "error: "), "fatal: ")
 	p.said(s, pre, r)
+	if r.Cut { // whom to blame stands at the end, which is gone
+		r.Source, r.SourceName = netip.Addr{}, ""
+		return
+	}
 	p.ssh.join(r, s, pre)
 }
 
@@ -131,9 +139,15 @@ func (p *Parser) said(s string, pre bool, r *Record) {
 			r.Outcome = Probe
 		}
 	case "srclimit_penalise:":
+		// "ipv4: new A/32 deferred penalty of …" of 9.8, "A/32: activating ipv4 penalty of …" later. A mask that is shorter is of a network, which nobody is.
 		r.Outcome = Noise
-		if rest, ok := strings.CutPrefix(s, "srclimit_penalise: ipv"); ok && len(rest) > 3 {
-			who, _, _ := strings.Cut(rest[3:], "/")
+		rest := strings.TrimPrefix(s, "srclimit_penalise: ")
+		for _, head := range []string{"ipv4: new ", "ipv6: new "} {
+			rest = strings.TrimPrefix(rest, head)
+		}
+		who, _, _ := strings.Cut(rest, " ")
+		who, bits, _ := strings.Cut(strings.TrimSuffix(who, ":"), "/")
+		if a, ok := address(who); ok && bits == strconv.Itoa(a.BitLen()) {
 			r.blame(who)
 			r.Outcome = Probe
 		}
@@ -300,8 +314,8 @@ func (p *Parser) pam(s string, r *Record) {
 	r.User = strings.TrimPrefix(strings.TrimPrefix(r.User, "illegal user "), "invalid user ")
 }
 
-// pamModule reads "pam_unix(sshd:auth): authentication failure; … rhost=A  user=NAME". Fields count by their place, not by a search: the remote
-// user's name stands in front of rhost.
+// pamModule reads "pam_unix(sshd:auth): authentication failure; … ruser=R rhost=A  user=NAME". Both names, before and behind the address, may be the client's; sshd
+// leaves the first one empty.
 func (p *Parser) pamModule(s string, r *Record) {
 	r.Outcome = Noise
 	_, s, ok := strings.Cut(s, ": ")
@@ -312,15 +326,21 @@ func (p *Parser) pamModule(s string, r *Record) {
 	case strings.HasPrefix(s, "check pass; user unknown"):
 		r.Outcome = Same
 	case strings.HasPrefix(s, "authentication failure; "):
-		i := strings.LastIndex(s, " rhost=")
+		i, first := strings.LastIndex(s, " rhost="), strings.Index(s, " rhost=")
 		if i < 0 {
 			return
+		}
+		r.Outcome = Same
+		if strings.Contains(s[first:i], " user=") {
+			if !strings.HasSuffix(s[:first], " ruser=") { // two readings
+				return
+			}
+			i = first
 		}
 		who, rest, _ := strings.Cut(s[i+7:], " ")
 		if u, ok := strings.CutPrefix(strings.TrimLeft(rest, " "), "user="); ok {
 			r.User = u
 		}
-		r.Outcome = Same
 		if who != "" {
 			r.blame(who)
 			r.Event = "pending"

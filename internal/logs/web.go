@@ -3,55 +3,44 @@ package logs
 import "strings"
 
 // access reads a line of an access log: common, combined, with X-Forwarded-For behind, with a virtual host in front (nginx's and Apache's manuals of
-// log formats). The request ends at the first
-// quote, not escaped, that a status follows, since attackers put quotes into it.
+// log formats). The request ends at the first quote, not escaped, that a status follows, since attackers put quotes into it.
 func (p *Parser) access(s string, r *Record) bool {
 	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' { // wrapped in quotes, as some collections are
 		s = s[1 : len(s)-1]
 	}
-	open := strings.Index(s, " [")
+	open, after, t := p.accessStamp(s)
 	if open < 1 {
 		return false
 	}
-	// A user's name may hold " [": the stamp is the first bracket behind which a date stands.
-	var t int64
-	n := 0
-	for tries := 0; tries < 8; tries++ {
-		if t, n = p.clf(s[open+2:]); n > 0 {
-			break
-		}
-		next := strings.Index(s[open+2:], " [")
-		if next < 0 {
-			return false
-		}
-		open += 2 + next
-	}
-	if n == 0 {
-		return false
-	}
-	after := s[open+2+n:]
-	if !strings.HasPrefix(after, `] "`) {
-		return false
-	}
-	who := s[:open]
-	first, rest, _ := strings.Cut(who, " ")
+	first, rest, _ := strings.Cut(s[:open], " ")
 	if first == "" {
 		return false
 	}
+	req, tail, ok := quotedRequest(s[after:])
+	if !ok {
+		return false
+	}
+	// A virtual host may stand in front of the address: "host[:port] 203.0.113.9 - - [", or behind it. Some servers write there what the client called them, which may be
+	// an address, too. Then only lines of the same log that had a name in one of the places say which of the two is the client's.
 	client := first
-	// A virtual host may stand in front of the address: "host[:port] 203.0.113.9 - - [".
-	if _, ok := address(first); !ok {
-		second, more, found := strings.Cut(rest, " ")
-		if _, ok := address(second); ok && found {
+	if second, more, found := strings.Cut(rest, " "); found {
+		_, one := address(first)
+		_, two := address(second)
+		if p.order == orderUnknown && one != two && first != "unix:" && second != "-" {
+			p.order = clientFirst
+			if two {
+				p.order = vhostFirst
+			}
+		}
+		switch {
+		case two && p.order == vhostFirst:
 			r.Vhost, client, rest = first, second, more
+		case two && p.order == orderUnknown:
+			client = ""
 		}
 	}
 	if _, user, ok := strings.Cut(rest, " "); ok && user != "-" {
 		r.User = user
-	}
-	req, tail, ok := quotedRequest(after[3:])
-	if !ok {
-		return false
 	}
 	r.Kind = Web
 	if r.Message == "" {
@@ -62,6 +51,34 @@ func (p *Parser) access(s string, r *Record) bool {
 	p.request(req, r)
 	p.tail(tail, r)
 	return true
+}
+
+// order is where the lines of an access log have the client's address, if another one may stand beside it.
+type order uint8
+
+const (
+	orderUnknown order = iota
+	clientFirst
+	vhostFirst
+)
+
+// accessStamp finds " [STAMP] "" in a line: where it begins, where the request behind it does, and the time. A user's name, which a client chooses, may hold brackets and
+// stamps, and no quote: the servers escape that.
+func (p *Parser) accessStamp(s string) (open, request int, t int64) {
+	const end = `] "`
+	for from := 0; ; {
+		i := strings.Index(s[from:], end)
+		if i < 0 {
+			return -1, 0, 0
+		}
+		i += from
+		if open := from + strings.LastIndex(s[from:i], " ["); open >= from {
+			if t, n := p.clf(s[open+2 : i]); n > 0 && open+2+n == i {
+				return open, i + len(end), t
+			}
+		}
+		from = i + len(end)
+	}
 }
 
 // quotedRequest finds the end of the request: the first quote, not escaped, that a status follows. What comes behind is status and size.
@@ -167,19 +184,40 @@ func dash(s string) string {
 
 // webError reads error logs of nginx and Apache 2.2 and 2.4. Only what says who was refused, limited or malformed is an event.
 func (p *Parser) webError(s string, r *Record) bool {
+	if host, rest, ok := strings.Cut(s, " nginx: "); ok && strings.IndexByte(host, ' ') < 0 { // nginx's own header of syslog, as the journal keeps it
+		s = rest
+	}
 	switch {
 	case len(s) > 20 && s[4] == '/' && s[7] == '/':
 		return p.nginxError(s, r)
-	case len(s) > 27 && s[0] == '[':
-		return p.apacheError(s, r)
+	case len(s) > 27 && s[0] == '[' && p.apacheError(s, r):
+		return true
 	}
-	// nginx sends its errors to syslog without a stamp of its own only when told to; the body is then the same.
-	if strings.Contains(s, ", client: ") {
+	// Some wrappings take nginx's stamp away and leave "[error] 2035#2035: *9134 MSG". What does not begin so is no error of nginx's, whatever stands in it.
+	if body, ok := nginxLevel(s); ok {
 		r.Kind = WebError
-		p.nginxBody(s, r)
+		p.nginxBody(body, r)
 		return true
 	}
 	return false
+}
+
+// nginxLevel takes "[error] 2035#2035: " off a line.
+func nginxLevel(s string) (body string, ok bool) {
+	level, rest, ok := strings.Cut(s, "] ")
+	if !ok || len(level) > len("[emerg") || len(level) < 2 || level[0] != '[' {
+		return "", false
+	}
+	for i := 1; i < len(level); i++ {
+		if level[i] < 'a' || level[i] > 'z' {
+			return "", false
+		}
+	}
+	pid := digits(rest)
+	if pid == 0 || !strings.HasPrefix(rest[pid:], "#") {
+		return "", false
+	}
+	return strings.CutPrefix(rest[pid+1+digits(rest[pid+1:]):], ": ")
 }
 
 func (p *Parser) nginxError(s string, r *Record) bool {
@@ -196,20 +234,47 @@ func (p *Parser) nginxError(s string, r *Record) bool {
 	r.Program = "nginx"
 	rest := s[19:]
 	r.Message = strings.TrimLeft(rest, " ")
-	if i := strings.Index(rest, ": "); i > 0 { // "[error] 2035#2035: *9134 MSG"
-		rest = rest[i+2:]
+	if body, ok := nginxLevel(r.Message); ok {
+		rest = body
 	}
 	p.nginxBody(rest, r)
 	return true
 }
 
-// nginxBody reads "MSG, client: A, server: S, request: "…", host: "…"". The message may hold what a client sent, so the last "client: " that an
-// address follows before ", server: " counts.
+// nginxCut is how long a line of nginx's error log may be and surely be whole. nginx cuts what is longer than 2,047 bytes (NGX_MAX_ERROR_STR of its source), and
+// whom to blame may be in what is gone.
+const nginxCut = 2000
+
+// nginxClient finds ", client: A, server: " in a body and says where A and the server's name begin. What a client sent may stand before it, as the name of a file, and
+// behind it, as request or referrer: where there are two such places, or the line was cut, both are -1 and nobody is to blame.
+func nginxClient(s string) (client, server int) {
+	const before, behind = ", client: ", ", server: "
+	client, server = -1, -1
+	if len(s) > nginxCut {
+		return client, server
+	}
+	for from := 0; ; {
+		i := strings.Index(s[from:], before)
+		if i < 0 {
+			return client, server
+		}
+		from += i + len(before)
+		end := strings.IndexByte(s[from:], ',')
+		if end < 0 || !strings.HasPrefix(s[from+end:], behind) {
+			continue
+		}
+		if client >= 0 {
+			return -1, -1
+		}
+		client, server = from, from+end+len(behind)
+	}
+}
+
+// nginxBody reads "MSG, client: A, server: S, request: "…", host: "…"".
 func (p *Parser) nginxBody(s string, r *Record) {
-	head := s
-	if i := strings.LastIndex(s, ", server: "); i > 0 {
-		head = s[:i]
-		rest := s[i+len(", server: "):]
+	client, server := nginxClient(s)
+	if server >= 0 {
+		rest := s[server:]
 		r.Vhost, _, _ = strings.Cut(rest, ",")
 		if _, q, ok := strings.Cut(rest, `request: "`); ok {
 			if end := strings.LastIndex(q, ` HTTP/`); end >= 0 {
@@ -222,14 +287,12 @@ func (p *Parser) nginxBody(s string, r *Record) {
 			p.request(q, r)
 		}
 	}
-	i := strings.LastIndex(head, ", client: ")
-	if i < 0 {
+	if client < 0 || r.Cut {
 		r.Outcome = Noise
 		return
 	}
-	who, _, _ := strings.Cut(head[i+len(", client: "):], ",")
-	r.blame(who)
-	msg := head[:i]
+	r.blame(s[client : server-len(", server: ")])
+	msg := s[:client]
 	switch {
 	case strings.Contains(msg, "limiting requests") || strings.Contains(msg, "limiting connections"):
 		r.Event = "limit"

@@ -1,0 +1,136 @@
+package logs
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// blamed is one line, or several of which the last counts, and whom it blames; "" is nobody.
+type blamed struct {
+	lines   []string
+	kind    Kind
+	outcome Outcome
+	source  string
+}
+
+func holdBlame(t *testing.T, cases map[string]blamed) {
+	t.Helper()
+	for name, c := range cases {
+		p := NewParser(time.UTC, 2026)
+		var r Record
+		for _, line := range c.lines {
+			p.Parse(line, &r)
+		}
+		got := ""
+		if r.Source.IsValid() {
+			got = r.Source.String()
+		}
+		if r.Kind != c.kind || r.Outcome != c.outcome || got != c.source {
+			t.Errorf("%s: %v %v %q, want %v %v %q", name, r.Kind, r.Outcome, got, c.kind, c.outcome, c.source)
+		}
+	}
+}
+
+// TestNginxErrorBlame: what a client sent stands before nginx's own word of who it was, and behind it. Where two readings are possible nobody is blamed.
+func TestNginxErrorBlame(t *testing.T) {
+	const head, real = `2026/11/07 06:13:45 [error] 5#5: *1 `, `, client: 198.51.100.7, server: x, request: "GET / HTTP/1.1", host: "x"`
+	const noUser = `user "a" was not found in "/f"`
+	holdBlame(t, map[string]blamed{
+		"plain":                                     {[]string{head + noUser + real}, WebError, Failure, "198.51.100.7"},
+		"forged in a referrer":                      {[]string{head + noUser + real + `, referrer: "http://x/, client: 192.0.2.1, server: x, request: "GET / HTTP/1.1""`}, WebError, Noise, ""},
+		"forged in a path":                          {[]string{head + `open() "/x` + strings.Replace(real, "198.51.100.7", "192.0.2.1", 1) + `" failed (2: No such file or directory)` + real}, WebError, Noise, ""},
+		"a socket's client, and a forged one":       {[]string{head + noUser + `, client: unix:, server: x, request: "GET /, client: 192.0.2.1, server: x HTTP/1.1"`}, WebError, Noise, ""},
+		"nginx cut its own word away":               {[]string{(head + `open() "/, client: 192.0.2.1, server: x` + strings.Repeat("a", 3000))[:2047]}, WebError, Noise, ""},
+		"client without a server behind it is text": {[]string{head + `open() "/, client: 192.0.2.1" failed (2: No such file or directory)` + real}, WebError, NoOutcome, "198.51.100.7"},
+		"a request that looks like an error":        {[]string{`Nov  7 06:13:45 h nginx: {"agent":"user "a" was not found in "/f", client: 192.0.2.1, server: x"}`}, WebError, NoOutcome, ""},
+		"without nginx's stamp":                     {[]string{"Nov  7 06:13:45 h nginx: " + head[len("2026/11/07 06:13:45 "):] + noUser + real}, WebError, Failure, "198.51.100.7"},
+		"with nginx's own header of syslog":         {[]string{"Nov  7 06:13:45 h nginx: h nginx: " + head + noUser + real}, WebError, Failure, "198.51.100.7"},
+	})
+}
+
+// TestAccessBlame: names of users and of virtual hosts are a client's text.
+func TestAccessBlame(t *testing.T) {
+	const tail = ` [07/Nov/2026:06:13:45 +0000] "GET / HTTP/1.1" 200 1 "-" "-"`
+	holdBlame(t, map[string]blamed{
+		"brackets in a user's name":              {[]string{"198.51.100.7 - " + strings.Repeat(" [", 40) + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a stamp in a user's name":               {[]string{"198.51.100.7 - x [07/Nov/2026:06:13:45 +0000]" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a stamp and a quote that was escaped":   {[]string{`198.51.100.7 - x [07/Nov/2026:06:13:45 +0000] \"GET / HTTP/1.1\" 200 1` + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a virtual host":                         {[]string{"www.example.com 198.51.100.7 - -" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a virtual host that is an address":      {[]string{"192.0.2.1 198.51.100.7 - -" + tail}, Web, NoOutcome, ""},
+		"the same, behind one that is a name":    {[]string{"www.example.com 198.51.100.9 - -" + tail, "192.0.2.1 198.51.100.7 - -" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a host's name behind the address":       {[]string{"198.51.100.7 www.example.com - -" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a host's address behind the address":    {[]string{"198.51.100.9 www.example.com - -" + tail, "198.51.100.7 192.0.2.1 - -" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"one that says - before":                 {[]string{"- 198.51.100.9 - -" + tail, "192.0.2.1 198.51.100.7 - -" + tail}, Web, NoOutcome, "198.51.100.7"},
+		"a socket's client and a host's address": {[]string{"unix: 192.0.2.1 - -" + tail}, Web, NoOutcome, ""},
+	})
+}
+
+// A line of an access log that cannot be read leaves nothing of it in the record.
+func TestAccessLeavesNothing(t *testing.T) {
+	var r Record
+	NewParser(time.UTC, 2026).Parse(`Nov  7 06:13:45 h nginx: 198.51.100.7 - root [07/Nov/2026:06:13:45 +0000] "GET /`, &r)
+	if r.User != "" || r.Vhost != "" || !r.Malformed {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestPacketBlame: a packet is what netfilter writes, and not what somebody had a program write.
+func TestPacketBlame(t *testing.T) {
+	const packet = "IN=eth0 OUT= MAC= SRC=192.0.2.1 DST=203.0.113.5 LEN=44 PROTO=TCP SPT=1 DPT=2 SYN"
+	none := func(line string) blamed { return blamed{[]string{line}, Other, NoOutcome, ""} }
+	holdBlame(t, map[string]blamed{
+		"in a program's message":         none("Nov  7 06:13:45 h app[1]: login of " + strings.Repeat("x", 64) + packet + " refused"),
+		"quoted by a program":            none(`Nov  7 06:13:45 h app[1]: agent "` + packet + `"`),
+		"words between the fields":       none("Nov  7 06:13:45 h app[1]: IN=eth0 OUT= and then SRC=192.0.2.1 DST=203.0.113.5"),
+		"no destination":                 none("Nov  7 06:13:45 h app[1]: IN=eth0 SRC=192.0.2.1"),
+		"in a message without a program": none("Nov  7 06:13:45 h bad agent \"" + packet + "\""),
+		"in a log of no known shape":     {[]string{"198.51.100.7 | GET /?" + strings.Repeat("x", 64) + packet}, Unknown, NoOutcome, ""},
+		"of a device":                    {[]string{"Nov  7 06:13:45 h fw1: DROP " + packet}, Firewall, NoOutcome, "192.0.2.1"},
+		"of no program":                  {[]string{"Nov  7 06:13:45 h [UFW BLOCK] " + packet}, Firewall, NoOutcome, "192.0.2.1"},
+		"of Proxmox": {[]string{"0 3 PVEFW-HOST-IN 07/Nov/2026:13:09:14 +0200 policy DROP: IN=vmbr0 MAC=52:54:00:aa:bb:cc:fe:54:00:dd:ee:ff:08:00 SRC=192.0.2.1 DST=203.0.113.5 LEN=40 PROTO=TCP SPT=1 DPT=2 SYN"},
+			Firewall, NoOutcome, "192.0.2.1"},
+	})
+}
+
+// TestVerdict: whether a packet was refused is in the rule's prefix, also where that looks like the name of a program.
+func TestVerdict(t *testing.T) {
+	const packet = "IN=eth0 OUT= MAC= SRC=192.0.2.1 DST=203.0.113.5 LEN=44 PROTO=TCP SPT=1 DPT=2 SYN"
+	for prefix, want := range map[string]struct{ blocked, guessed bool }{
+		"[ACCEPT] ": {}, "ACCEPT: ": {}, "Nov  7 06:13:45 h ACCEPT: ": {}, "Nov  7 06:13:45 h kernel: [UFW ALLOW] ": {},
+		"DROP: ": {blocked: true}, "Nov  7 06:13:45 h DROP: ": {blocked: true}, "Nov  7 06:13:45 h kernel: DROP": {blocked: true},
+		"Nov  7 06:13:45 h kernel: CHAIN=INPUT DROP ": {blocked: true}, "Nov  7 06:13:45 h kernel: ": {true, true}, "": {true, true},
+	} {
+		var r Record
+		NewParser(time.UTC, 2026).Parse(prefix+packet, &r)
+		if r.Kind != Firewall || r.Blocked != want.blocked || r.Guessed != want.guessed || r.In != "eth0" {
+			t.Errorf("%q: %v, blocked %v, guessed %v, in %q", prefix, r.Kind, r.Blocked, r.Guessed, r.In)
+		}
+	}
+}
+
+// TestSSHBlame: sshd's and PAM's lines that name an address in ways of their own.
+func TestSSHBlame(t *testing.T) {
+	const pam = "Nov  7 06:13:45 h sshd[1]: pam_sss(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh "
+	long := "Nov  7 06:13:45 h sshd[1]: Invalid user " + strings.Repeat("a from 192.0.2.1 port 1 ", 4000)
+	holdBlame(t, map[string]blamed{
+		"rhost in a user's name":             {[]string{pam + "ruser= rhost=198.51.100.7 user=x rhost=192.0.2.1"}, SSH, Same, "198.51.100.7"},
+		"rhost and user in a remote user":    {[]string{pam + "ruser=x rhost=192.0.2.1 user=y rhost=198.51.100.7"}, SSH, Same, ""},
+		"a penalty of 9.8":                   {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.7/32 deferred penalty of 5 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
+		"a later penalty":                    {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: 198.51.100.7/32: activating ipv4 penalty of 15.76 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
+		"a penalty of IPv6":                  {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv6: new 2001:db8::7/128 active penalty of 20 seconds for penalty: x"}, SSH, Probe, "2001:db8::7"},
+		"a penalty of a network":             {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.0/24 active penalty of 20 seconds for penalty: x"}, SSH, Noise, ""},
+		"a full table":                       {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4 penalty table full, cannot penalise 198.51.100.7/32 for x"}, SSH, Noise, ""},
+		"a cut line is nobody's, later, too": {[]string{long, "Nov  7 06:13:46 h sshd[1]: Disconnecting: Too many authentication failures [preauth]"}, SSH, Same, ""},
+	})
+}
+
+// What the journal hands on is cut as a line of a file is.
+func TestEntryCut(t *testing.T) {
+	fields := map[string]string{"_COMM": "sshd", "_PID": "7", "__REALTIME_TIMESTAMP": "1", "MESSAGE": "Invalid user " + strings.Repeat("a from 192.0.2.1 port 1 ", 4000)}
+	var r Record
+	NewParser(time.UTC, 2026).Entry(func(name string) string { return fields[name] }, &r)
+	if !r.Cut || r.Source.IsValid() || r.SourceName != "" {
+		t.Errorf("cut %v, blames %q", r.Cut, r.SourceName)
+	}
+}
