@@ -134,3 +134,66 @@ func TestEntryCut(t *testing.T) {
 		t.Errorf("cut %v, blames %q", r.Cut, r.SourceName)
 	}
 }
+
+// TestApacheBlame: addresses as Apache's error log writes them.
+func TestApacheBlame(t *testing.T) {
+	line := func(client string) []string {
+		return []string{"[Sat Nov 07 06:13:45.913548 2026] [auth_basic:error] [pid 742:tid 1401] [client " + client + `] AH01617: user alice: authentication failure for "/"`}
+	}
+	holdBlame(t, map[string]blamed{
+		"with a port":            {line("198.51.100.7:50900"), WebError, Failure, "198.51.100.7"},
+		"without":                {line("198.51.100.7"), WebError, Failure, "198.51.100.7"},
+		"IPv6":                   {line("[2001:db8::7]:50900"), WebError, Failure, "2001:db8::7"},
+		"IPv6 without a port":    {line("2001:db8::7"), WebError, Failure, "2001:db8::7"},
+		"a bracket in a message": {[]string{"[Sat Nov 07 06:13:45 2026] [error] user [client 192.0.2.1] not found: /"}, WebError, Failure, ""},
+	})
+}
+
+// TestAttempts: lines of one process that are two seconds apart at most are one attempt, and no more than that.
+func TestAttempts(t *testing.T) {
+	p := NewParser(time.UTC, 2026)
+	var r Record
+	counted := 0
+	for _, at := range []string{"45.0", "46.5", "48.0", "49.5", "51.0", "52.5"} {
+		p.Parse("2026-11-07T06:13:"+at+"+00:00 h sshd[7]: Failed password for root from 198.51.100.7 port 4 ssh2", &r)
+		if r.Outcome == Failure && !r.Again {
+			counted++
+		}
+	}
+	if counted != 3 {
+		t.Errorf("six guesses in 7.5 seconds count %d times, want 3", counted)
+	}
+}
+
+// TestMemory: what a parser keeps of names that clients choose is bounded, and what was cut is known again.
+func TestMemory(t *testing.T) {
+	p := NewParser(time.UTC, 2026)
+	var r Record
+	long := strings.Repeat("x", 30<<10)
+	failed := "Nov  7 06:13:45 h sshd[7]: Failed password for " + long + " from 198.51.100.7 port 4 ssh2"
+	p.Parse(failed, &r)
+	if p.Parse(failed, &r); !r.Again {
+		t.Error("the same attempt of a long name counts twice")
+	}
+	p.Parse("2026-11-07T06:13:45Z "+long+" sshd[8]: Failed password for root from 198.51.100.7 port 4 ssh2", &r)
+	p.Parse(`{"event":"Start processing request","trace_id":"a","request_remote_ip":"198.51.100.7","request_method":"POST","request_path":"/MAAS/a/v3/auth/login?`+long+`","useragent":"`+long+`"}`, &r)
+	p.Parse(`{"event":"Start processing request","trace_id":"`+long+`","request_remote_ip":"198.51.100.7"}`, &r)
+	s := p.Save()
+	if len(s.Connections) != 2 || len(s.Traces) != 1 {
+		t.Fatalf("%d connections, %d requests", len(s.Connections), len(s.Traces))
+	}
+	kept := 0
+	for _, c := range s.Connections {
+		kept += len(c.Host) + len(c.User) + len(c.Name)
+	}
+	for _, q := range s.Traces {
+		kept += len(q.Path) + len(q.Agent)
+	}
+	if kept > 8<<10 {
+		t.Errorf("%d bytes are kept", kept)
+	}
+	p.Parse(`{"event":"End processing request","trace_id":"a","status_code":401}`, &r)
+	if r.Outcome != Failure || r.SourceName != "198.51.100.7" {
+		t.Errorf("%v of %q", r.Outcome, r.SourceName)
+	}
+}

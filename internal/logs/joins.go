@@ -5,8 +5,14 @@ import (
 	"strings"
 )
 
-// keptConnections bounds the connections of sshd whose lines are joined.
-const keptConnections = 4096
+// keptConnections bounds the connections of sshd whose lines are joined, keptName what is kept of each name in them.
+const (
+	keptConnections = 4096
+	keptName        = 256 // bytes
+)
+
+// brief is as much of a name as is kept.
+func brief(s string) string { return s[:min(len(s), keptName)] }
 
 // sameConnection is how long after a line of a process another one of the same number is taken for the same connection: sshd gives a login two minutes, and
 // numbers of processes come back.
@@ -39,7 +45,7 @@ func (j *joins) known(r *Record) *connection {
 		return nil
 	}
 	c := &j.by[r.PID%keptConnections]
-	if c.pid != r.PID || c.host != r.Host || r.Time-c.seen > sameConnection || c.seen-r.Time > sameConnection {
+	if c.pid != r.PID || c.host != brief(r.Host) || r.Time-c.seen > sameConnection || c.seen-r.Time > sameConnection {
 		return nil
 	}
 	return c
@@ -53,7 +59,7 @@ func (j *joins) of(r *Record) *connection {
 	c := j.known(r)
 	if c == nil {
 		c = &j.by[r.PID%keptConnections]
-		*c = connection{pid: r.PID, host: strings.Clone(r.Host)}
+		*c = connection{pid: r.PID, host: strings.Clone(brief(r.Host))}
 	}
 	c.seen = r.Time
 	return c
@@ -68,7 +74,7 @@ func (j *joins) join(r *Record, s string, pre bool) {
 	switch {
 	case r.Outcome == Failure:
 		c = j.of(r)
-		if c.counted && c.user == r.User && c.source == r.Source && r.Time-c.last <= sameAttempt && r.Time >= c.last-sameAttempt && r.Count == 1 {
+		if c.counted && c.user == brief(r.User) && c.source == r.Source && r.Time-c.last <= sameAttempt && r.Time >= c.last-sameAttempt && r.Count == 1 {
 			r.Again = true
 		} else if r.Event == "closed" && (c.counted || c.pending) && (c.source == r.Source || c.name == "") {
 			// "Connection closed by authenticating user": tells anew what was counted.
@@ -113,17 +119,21 @@ func (j *joins) join(r *Record, s string, pre bool) {
 }
 
 func (c *connection) learn(r *Record) {
-	if c.name != r.SourceName {
-		c.name = strings.Clone(r.SourceName)
+	if name := brief(r.SourceName); c.name != name {
+		c.name = strings.Clone(name)
 	}
 	c.source = r.Source
 }
 
-// fail remembers that a refusal was counted.
+// fail remembers that a refusal was counted. One that tells the same attempt again does not make the attempt last longer: else a client whose guesses come a second
+// apart would make one of them all.
 func (c *connection) fail(r *Record) {
 	c.learn(r)
-	c.counted, c.pending, c.last = true, false, r.Time
-	if c.user != r.User {
-		c.user = strings.Clone(r.User)
+	if !r.Again {
+		c.last = r.Time
+	}
+	c.counted, c.pending = true, false
+	if user := brief(r.User); c.user != user {
+		c.user = strings.Clone(user)
 	}
 }

@@ -122,8 +122,12 @@ var securityOutcomes = map[string]Outcome{
 	"AUTHN_authentication_failed": Probe,
 }
 
-// keptTraces bounds the requests of the API server whose address later lines want.
-const keptTraces = 4096
+// keptTraces bounds the requests of the API server whose address later lines want, the others what is kept of each.
+const (
+	keptTraces = 4096
+	keptPath   = 2 << 10 // bytes
+	keptTrace  = 128
+)
 
 // traces joins the lines of one request: the first tells the address, the last the outcome.
 type traces struct {
@@ -135,6 +139,11 @@ type traces struct {
 type request struct{ source, method, path, agent string }
 
 func (t *traces) put(id string, q request) {
+	if id == "" || len(id) > keptTrace {
+		return
+	}
+	q = request{strings.Clone(brief(q.source)), strings.Clone(brief(q.method)), strings.Clone(q.path[:min(len(q.path), keptPath)]), strings.Clone(brief(q.agent))}
+	id = strings.Clone(id)
 	if t.by == nil {
 		t.by = make(map[string]request)
 	}

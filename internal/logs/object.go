@@ -29,7 +29,6 @@ type object struct {
 	Trace     string `json:"trace_id"`
 	Method    string `json:"request_method"`
 	Path      string `json:"request_path"`
-	Query     string `json:"request_query"`
 	RemoteIP  string `json:"request_remote_ip"`
 	Agent     string `json:"useragent"`
 	Status    int    `json:"status_code"`
@@ -150,9 +149,7 @@ func (p *Parser) fields(o *object, r *Record) {
 		}
 		switch text {
 		case "Start processing request":
-			if o.Trace != "" {
-				p.trace.put(o.Trace, request{o.RemoteIP, o.Method, o.Path, o.Agent})
-			}
+			p.trace.put(o.Trace, request{o.RemoteIP, o.Method, o.Path, o.Agent})
 			r.Kind = Other
 		case "End processing request":
 			q := p.trace.by[o.Trace]

@@ -331,7 +331,8 @@ func (p *Parser) apacheError(s string, r *Record) bool {
 	r.Kind = WebError
 	r.Program = "apache2"
 	r.Message = rest
-	// Groups in brackets follow; the client's is the first that begins with "client ": what comes later, a client may have written.
+	// Groups in brackets follow; the client's is the first that begins with "client ": what comes later, a client may have written. An address of IPv6 with a port has
+	// brackets of its own.
 	for strings.HasPrefix(rest, "[") {
 		end := strings.IndexByte(rest, ']')
 		if end < 0 {
@@ -341,6 +342,10 @@ func (p *Parser) apacheError(s string, r *Record) bool {
 		rest = strings.TrimLeft(rest[end+1:], " ")
 		if who, ok := strings.CutPrefix(group, "client "); ok {
 			host, _ := split(who)
+			if inner, ok := strings.CutPrefix(who, "["); ok {
+				host = inner
+				_, rest, _ = strings.Cut(rest, "] ")
+			}
 			r.blame(host)
 			break
 		}
