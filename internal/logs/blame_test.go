@@ -114,13 +114,16 @@ func TestSSHBlame(t *testing.T) {
 	const pam = "Nov  7 06:13:45 h sshd[1]: pam_sss(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh "
 	long := "Nov  7 06:13:45 h sshd[1]: Invalid user " + strings.Repeat("a from 192.0.2.1 port 1 ", 4000)
 	holdBlame(t, map[string]blamed{
-		"rhost in a user's name":             {[]string{pam + "ruser= rhost=198.51.100.7 user=x rhost=192.0.2.1"}, SSH, Same, "198.51.100.7"},
-		"rhost and user in a remote user":    {[]string{pam + "ruser=x rhost=192.0.2.1 user=y rhost=198.51.100.7"}, SSH, Same, ""},
-		"a penalty of 9.8":                   {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.7/32 deferred penalty of 5 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
-		"a later penalty":                    {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: 198.51.100.7/32: activating ipv4 penalty of 15.76 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
-		"a penalty of IPv6":                  {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv6: new 2001:db8::7/128 active penalty of 20 seconds for penalty: x"}, SSH, Probe, "2001:db8::7"},
-		"a penalty of a network":             {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.0/24 active penalty of 20 seconds for penalty: x"}, SSH, Noise, ""},
-		"a full table":                       {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4 penalty table full, cannot penalise 198.51.100.7/32 for x"}, SSH, Noise, ""},
+		"rhost in a user's name":          {[]string{pam + "ruser= rhost=198.51.100.7 user=x rhost=192.0.2.1"}, SSH, Same, "198.51.100.7"},
+		"rhost and user in a remote user": {[]string{pam + "ruser=x rhost=192.0.2.1 user=y rhost=198.51.100.7"}, SSH, Same, ""},
+		"a penalty of 9.8":                {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.7/32 deferred penalty of 5 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
+		"a later penalty":                 {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: 198.51.100.7/32: activating ipv4 penalty of 15.76 seconds for penalty: failed authentication"}, SSH, Probe, "198.51.100.7"},
+		"a penalty of IPv6":               {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv6: new 2001:db8::7/128 active penalty of 20 seconds for penalty: x"}, SSH, Probe, "2001:db8::7"},
+		"a penalty of a network":          {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4: new 198.51.100.0/24 active penalty of 20 seconds for penalty: x"}, SSH, Noise, ""},
+		"a full table":                    {[]string{"Nov  7 06:13:45 h sshd[1]: srclimit_penalise: ipv4 penalty table full, cannot penalise 198.51.100.7/32 for x"}, SSH, Noise, ""},
+		"a broken transport":              {[]string{"Nov  7 06:13:45 h sshd[1]: ssh_dispatch_run_fatal: Connection from 198.51.100.7 port 4: message authentication code incorrect"}, SSH, Probe, "198.51.100.7"},
+		"of somebody who is logging in": {[]string{"Nov  7 06:13:45 h sshd[1]: Invalid user 192.0.2.1 port 1 from 198.51.100.7 port 4",
+			"Nov  7 06:13:46 h sshd[1]: ssh_dispatch_run_fatal: Connection from invalid user 192.0.2.1 port 1 198.51.100.7 port 4: incorrect signature [preauth]"}, SSH, Probe, "198.51.100.7"},
 		"a cut line is nobody's, later, too": {[]string{long, "Nov  7 06:13:46 h sshd[1]: Disconnecting: Too many authentication failures [preauth]"}, SSH, Same, ""},
 	})
 }

@@ -93,10 +93,8 @@ func (p *Parser) said(s string, pre bool, r *Record) {
 		}
 	case "banner", "ssh_dispatch_run_fatal:":
 		if _, rest, ok := strings.Cut(s, "Connection from "); ok {
-			who, rest, _ := strings.Cut(rest, " port ")
-			r.blame(who)
-			if n, ok := number(rest[:digits(rest)]); ok && n < 65536 {
-				r.Sport = uint16(n)
+			if n, port := place(rest); port { // else a user's name stands there first; joined below
+				blamePlace(rest[:n], r)
 			}
 			r.Outcome = Probe
 			if head != "banner" {
