@@ -184,8 +184,9 @@ func (g *Engine) Take(r *logs.Record, seen Line) {
 	}
 	e := &g.event
 	e.Record = r
+	in := r.Outcome == logs.Success // says the program that let somebody in; what an answer of a web server looks like vouches for nobody
 	g.site.enrich(e, &g.inspector)
-	if r.Outcome == logs.Success && e.Client.IsValid() {
+	if in && e.Client.IsValid() {
 		remember(g.good, g.sourceKey(e, g.seed), r.Time)
 	}
 	for _, i := range g.byKind[r.Kind] {
@@ -402,7 +403,7 @@ func (g *Engine) more(u *compiled, i int, s *state, e *Event, n int, seen Line) 
 		a.evidence(seen)
 	}
 	if u.asked && s.level >= Low {
-		g.fired[g.firedKey(i, e)] = e.Time
+		remember(g.fired, g.firedKey(i, e), e.Time)
 	}
 	cool := 24 * time.Hour
 	if time.Duration(u.window)*time.Microsecond <= time.Hour {

@@ -145,6 +145,30 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// TestKnownByAnswer: that a web server sent somebody elsewhere after a POST to a login page, as it does after a wrong password, too, does not make him known.
+func TestKnownByAnswer(t *testing.T) {
+	line := func(second, status int) string {
+		return fmt.Sprintf("198.51.100.7 - - [07/Nov/2026:06:13:%02d +0000] \"POST /login HTTP/1.1\" %d 1 \"-\" \"-\"\n", second, status)
+	}
+	text := line(0, 302)
+	for i := range 6 {
+		text += line(i+1, 403)
+	}
+	g := engine(t, detect.Site{})
+	take(t, g, parser(), text)
+	seen := false
+	for _, a := range g.Alerts {
+		if a.Unit == "web_login_bruteforce" {
+			if seen = true; a.Known {
+				t.Error("who was sent elsewhere is known")
+			}
+		}
+	}
+	if !seen {
+		t.Error("no alert")
+	}
+}
+
 // TestForget: what is long over is dropped, and what goes on is found again.
 func TestForget(t *testing.T) {
 	g, p := engine(t, detect.Site{}), parser()

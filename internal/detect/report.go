@@ -99,8 +99,11 @@ func (a *Alert) Ident() string {
 	return r.Ident()
 }
 
-// bound cuts texts.
+// bound cuts texts, and moves times of clocks that were wrong to where one that reads a report still believes them: else the region would refuse
+// the report for one line's sake, and all that is in it be lost.
 func (a *HostAlert) bound() {
+	a.First = between(a.First, earliest, latest)
+	a.Last = between(a.Last, a.First, latest)
 	a.User, a.Host = cutText(a.User, maxReportedText), cutText(a.Host, maxReportedText)
 	a.Key = a.Key[:min(len(a.Key), maxReportedKey)]
 	for i := range a.Key {
@@ -110,6 +113,19 @@ func (a *HostAlert) bound() {
 	for i := range a.Lines {
 		a.Lines[i].From, a.Lines[i].Text = cutText(a.Lines[i].From, maxReportedText), cutText(a.Lines[i].Text, maxReportedLine)
 	}
+}
+
+// Times that a report may have.
+var earliest, latest = time.Unix(0, 0).UTC(), time.Date(9000, 12, 31, 23, 59, 59, 0, time.UTC)
+
+func between(t, low, high time.Time) time.Time {
+	switch {
+	case t.Before(low):
+		return low
+	case t.After(high):
+		return high
+	}
+	return t
 }
 
 // cutText is the beginning of a text, without half a character at its end.
@@ -157,7 +173,7 @@ func (r *HostReport) Err() error {
 			return errors.New("severity: info to high")
 		case len(a.Key) > maxReportedKey || len(a.Lines) > MaxEvidence:
 			return fmt.Errorf("at most %d parts of a key and %d lines", maxReportedKey, MaxEvidence)
-		case a.Count < 1 || a.Count > maxReportedN || a.Last.Before(a.First) || a.First.Before(time.Unix(0, 0)) || a.Last.Year() > 9000:
+		case a.Count < 1 || a.Count > maxReportedN || a.Last.Before(a.First) || a.First.Before(earliest) || a.Last.After(latest):
 			return errors.New("count and times: out of range")
 		}
 	}

@@ -138,3 +138,42 @@ func lineTexts(lines []Line) (list []string) {
 	}
 	return list
 }
+
+// TestReportClock: an alert of a log whose clock was wrong is one that a region takes.
+func TestReportClock(t *testing.T) {
+	for _, at := range [][2]int64{{-5_000_000, 1}, {-5_000_000, -4_000_000}, {1 << 62, 1 << 62}, {1, 1 << 62}} {
+		a := Alert{Unit: "ssh_x", Severity: Low, Count: 1, Opened: at[0], First: at[0], Last: at[1]}
+		r := HostReport{Alerts: []HostAlert{a.Report(func(s string) string { return s })}}
+		if err := r.Err(); err != nil {
+			t.Errorf("%v: %v", at, err)
+		}
+	}
+}
+
+// TestFired: the sources that a unit fired for stay as few as a snapshot may have, whoever goes on.
+func TestFired(t *testing.T) {
+	fails := If(Outcome, Is, "failure")
+	asked := Unit{ID: "ssh_a", Title: "t", Do: "d", Match: fails, Key: []Field{Source}, Rungs: []Rung{{Count: 1, Window: time.Minute, Severity: Low}}}
+	asks := Unit{ID: "ssh_b", Title: "t", Do: "d", Match: If(Outcome, Is, "success"), After: "ssh_a", AfterFor: time.Hour, Key: []Field{Source}, Rungs: asked.Rungs}
+	g, err := New([]Unit{asked, asks}, Site{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail := func(i int) {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		g.Take(&logs.Record{Kind: logs.SSH, Outcome: logs.Failure, Count: 1, Time: 1_800_000_000_000_000, Source: a, SourceName: "x"}, Line{})
+	}
+	for i := range MaxFired {
+		fail(i)
+	}
+	clear(g.fired) // as if others had taken all places
+	for i := range MaxFired {
+		g.fired[uint64(i)+1<<60] = 1
+	}
+	for i := range 100 {
+		fail(i)
+	}
+	if len(g.fired) > MaxFired {
+		t.Errorf("%d sources, at most %d", len(g.fired), MaxFired)
+	}
+}

@@ -211,7 +211,7 @@ func (s *Site) request(e *Event, i *inspect.Inspector) {
 		switch rest := path[len("/MAAS/"):]; {
 		case strings.HasPrefix(rest, "metadata/"):
 			e.Flags |= MachineCall | Metadata
-		case strings.HasPrefix(rest, "rpc/"), strings.HasPrefix(rest, "ws"), strings.HasPrefix(rest, "assets/"), strings.HasPrefix(rest, "r/assets/"),
+		case strings.HasPrefix(rest, "rpc/"), rest == "ws", strings.HasPrefix(rest, "ws/"), strings.HasPrefix(rest, "assets/"), strings.HasPrefix(rest, "r/assets/"),
 			strings.HasPrefix(rest, "images-stream/"), strings.HasPrefix(rest, "boot-resources/"), strings.HasPrefix(rest, "a/v3internal/"):
 			e.Flags |= MachineCall
 		case strings.HasPrefix(rest, "accounts/login"), strings.HasPrefix(rest, "accounts/authenticate"), strings.HasPrefix(rest, "a/") && strings.HasSuffix(rest, "auth/login"):

@@ -25,12 +25,11 @@ func (s *state) add(t int64, n, most int, window int64) int {
 		if len(s.times) == cap(s.times) && len(s.times) < most {
 			s.forget(window)
 		}
-		if len(s.times) == most {
-			if t < s.times[0] {
+		if over := len(s.times) - most; over >= 0 { // more than one, where a site made the count smaller
+			if t < s.times[over] {
 				return at
 			}
-			copy(s.times, s.times[1:])
-			s.times = s.times[:most-1]
+			s.times = s.times[:copy(s.times, s.times[over+1:])]
 		}
 		s.times = append(s.times, t)
 		at = len(s.times) - 1

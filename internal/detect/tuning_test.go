@@ -3,6 +3,7 @@ package detect_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -81,5 +82,35 @@ func TestRetune(t *testing.T) {
 	none.Set(nil)
 	if _, moved := none.Moved(nil); moved || none.Changes() != nil {
 		t.Error("a nil tuning has changes")
+	}
+}
+
+// TestRetuneFewer: where a site makes a count smaller, a source that counted more does not count without end from then on.
+func TestRetuneFewer(t *testing.T) {
+	unit := func(n int) []detect.Unit {
+		return []detect.Unit{{ID: "ssh_x", Title: "t", Do: "d", Match: detect.If(detect.Outcome, detect.Is, "failure"), Key: []detect.Field{detect.Source},
+			Rungs: []detect.Rung{{Count: n, Window: time.Hour, Severity: detect.Medium}}}}
+	}
+	g, err := detect.New(unit(100), detect.Site{}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(n int) {
+		for i := range n {
+			g.Take(&logs.Record{Kind: logs.SSH, Outcome: logs.Failure, Count: 1, Time: 1_800_000_000_000_000 + int64(i), Source: netip.MustParseAddr("198.51.100.7"), SourceName: "198.51.100.7"}, detect.Line{})
+		}
+	}
+	take(50)
+	if g, err = g.Retune(unit(10), nil); err != nil {
+		t.Fatal(err)
+	}
+	take(2000)
+	for _, s := range g.Save().States {
+		if len(s.Times) > 10 {
+			t.Errorf("%d times are kept, want 10", len(s.Times))
+		}
+	}
+	if _, err := g.Retune(unit(10), nil); err != nil {
+		t.Error(err)
 	}
 }
