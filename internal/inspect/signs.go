@@ -145,14 +145,12 @@ func chained(low string) bool {
 		for k < len(low) && wordByte(low[k]) {
 			k++
 		}
+		i = max(i, k-1) // what was passed over leads here again
 		if k == j || !shellWords[low[j:k]] {
 			continue
 		}
 		// Prose has ";set" and "|type" too: an argument, the end or another separator must follow.
 		if k == len(low) {
-			if c == ';' && k-j < 2 {
-				continue
-			}
 			return c != ';' || len(low) < 64
 		}
 		switch low[k] {

@@ -52,7 +52,7 @@ type token struct {
 	at   int
 }
 
-const maxTokens = 128
+const maxTokens = 128 // that are looked at together
 
 // tokens splits a lower-case value. Comments in the middle, which are blanks to SQL, are left out; "/*!" opens code for MySQL and is left out too.
 func tokens(v string, buf []token) []token {
@@ -180,11 +180,19 @@ func injected(low string, m mark) bool {
 		return false
 	}
 	var buf [maxTokens]token
-	t := tokens(low, buf[:])
-	if len(t) < 3 {
-		return false
+	for {
+		t := tokens(low, buf[:])
+		if len(t) < 3 {
+			return false
+		}
+		if grammar(t) {
+			return true
+		}
+		if len(t) < maxTokens {
+			return false
+		}
+		low = low[t[maxTokens/2].at:] // the rest, and enough of what is before it
 	}
-	return grammar(t)
 }
 
 // grammar looks for the turns that injections take.
