@@ -45,8 +45,15 @@ func (s *Sent) stamp(r *Record) {
 	}
 }
 
-// SetYear says which year the next stamp without one is of.
-func (p *Parser) SetYear(year int) { p.years.now, p.years.month = year, 0 }
+// SetYear says when the next stamp without a year is, so that it is of that year where the stamps are.
+func (p *Parser) SetYear(at time.Time) {
+	if p.zone == nil {
+		at = at.UTC()
+	} else {
+		at = at.In(p.zone)
+	}
+	p.years.now, p.years.month = at.Year(), 0
+}
 
 // Parse reads one line, without its newline, into r. The strings of r are pieces of line.
 func (p *Parser) Parse(line string, r *Record) {

@@ -39,6 +39,7 @@ type Follower struct {
 	open     map[string]*followed
 	saved    map[string]Position
 	fresh    bool // no position was saved: begin at the ends of files
+	buf      []byte
 	Errors   map[string]string
 }
 
@@ -271,7 +272,7 @@ func (f *Follower) advance(path string, each func(path, line string)) (int64, er
 			return 0, err
 		}
 	}
-	n, err := o.read(each)
+	n, err := f.read(o, each)
 	f.head(o)
 	if err != nil {
 		return n, err
@@ -291,7 +292,7 @@ func (f *Follower) advance(path string, each func(path, line string)) (int64, er
 		delete(f.saved, path)
 		f.begin(path, each)
 		if o := f.open[path]; o != nil {
-			more, err := o.read(each)
+			more, err := f.read(o, each)
 			return n + more, err
 		}
 	}
@@ -299,12 +300,14 @@ func (f *Follower) advance(path string, each func(path, line string)) (int64, er
 }
 
 // read hands on whole lines that a file has got.
-func (o *followed) read(each func(path, line string)) (total int64, err error) {
-	buf := make([]byte, 256<<10)
+func (f *Follower) read(o *followed, each func(path, line string)) (total int64, err error) {
+	if f.buf == nil { // once, not for each file five times a second
+		f.buf = make([]byte, 256<<10)
+	}
 	for total < maxRead {
-		n, err := o.file.Read(buf)
+		n, err := o.file.Read(f.buf)
 		total += int64(n)
-		o.take(buf[:n], each)
+		o.take(f.buf[:n], each)
 		if err == io.EOF || n == 0 {
 			return total, nil
 		}

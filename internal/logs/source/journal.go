@@ -81,7 +81,7 @@ func (j *Journal) Read(ctx context.Context, cursor string, follow bool, p *logs.
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	err = export(bufio.NewReaderSize(out, 64<<10), p, each)
+	err = export(bufio.NewReaderSize(out, 64<<10), p, false, each)
 	if err != nil {
 		stop()
 	}

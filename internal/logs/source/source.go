@@ -25,11 +25,10 @@ import (
 
 // Limits of reading.
 const (
-	block       = 1 << 20  // bytes read at once
-	maxWindow   = 64 << 20 // bytes of memory that a compressed file may ask for
-	MaxFiles    = 10_000   // files of one scan
-	maxField    = 1 << 20  // bytes of one field of an exported journal; the rest is skipped
-	maxEntryLen = 256      // fields of one entry that are looked at
+	block     = 1 << 20  // bytes read at once
+	maxWindow = 64 << 20 // bytes of memory that a compressed file may ask for
+	MaxFiles  = 10_000   // files of one scan
+	maxField  = 1 << 20  // bytes of one field of an exported journal; the rest is skipped
 )
 
 // A File is one file of a log.
@@ -94,11 +93,12 @@ func Lines(r io.Reader, each func(line string) error) error {
 	buf := make([]byte, 0, block)
 	skipping := false // the rest of a line that was too long
 	for {
-		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
-		if err == io.ErrUnexpectedEOF {
-			err = io.EOF
+		var err error
+		for len(buf) < cap(buf) && err == nil { // not io.ReadFull, which has one error for a short block and for an archive that ends too early
+			var n int
+			n, err = r.Read(buf[len(buf):cap(buf)])
+			buf = buf[:len(buf)+n]
 		}
-		buf = buf[:len(buf)+n]
 		end := bytes.LastIndexByte(buf, '\n') + 1
 		if err == io.EOF {
 			end = len(buf)
@@ -139,7 +139,7 @@ func Records(r io.Reader, p *logs.Parser, each func(r *logs.Record, line string)
 	b := bufio.NewReaderSize(r, 64<<10)
 	var rec logs.Record
 	if head, _ := b.Peek(9); string(head) == "__CURSOR=" {
-		return export(b, p, func(_ string, r *logs.Record, line string) error { return each(r, line) })
+		return export(b, p, true, func(_ string, r *logs.Record, line string) error { return each(r, line) })
 	}
 	return Lines(b, func(line string) error {
 		p.Parse(line, &rec)
@@ -148,10 +148,13 @@ func Records(r io.Reader, p *logs.Parser, each func(r *logs.Record, line string)
 }
 
 // export reads journalctl's export format: "NAME=value" lines, an empty line between entries; a value with newlines comes as its name, a newline, its
-// length as eight bytes, little end first, the bytes, and a newline (systemd, Journal Export Formats).
-func export(b *bufio.Reader, p *logs.Parser, each func(cursor string, r *logs.Record, line string) error) error {
-	fields := make(map[string]string)
+// length as eight bytes, little end first, the bytes, and a newline (systemd, Journal Export Formats). Last says whether what stands at the end without an empty line is
+// an entry: of a program that was stopped it may be half of one.
+func export(b *bufio.Reader, p *logs.Parser, last bool, each func(cursor string, r *logs.Record, line string) error) error {
 	var rec logs.Record
+	known := map[string]bool{"__CURSOR": true} // and what the parser asks for; anybody may put a thousand other fields into an entry
+	logs.NewParser(nil, 0).Entry(func(name string) string { known[name] = true; return "" }, &rec)
+	fields := make(map[string]string)
 	flush := func() error {
 		if len(fields) == 0 {
 			return nil
@@ -191,13 +194,16 @@ func export(b *bufio.Reader, p *logs.Parser, each func(cursor string, r *logs.Re
 			}
 			value = string(keep)
 		}
-		if line != "" && len(fields) < maxEntryLen {
+		if known[name] {
 			if _, twice := fields[name]; !twice { // of a field that occurs twice, the first
 				fields[name] = value
 			}
 		}
 		if err == io.EOF {
-			return flush()
+			if last {
+				return flush()
+			}
+			return nil
 		}
 	}
 }
@@ -329,7 +335,8 @@ func first(f *File, zone *time.Location) int64 {
 	errDone := errors.New("done")
 	var at int64
 	n := 0
-	p := logs.NewParser(zone, f.Changed.Year())
+	p := logs.NewParser(zone, 0)
+	p.SetYear(f.Changed)
 	Records(r, p, func(rec *logs.Record, line string) error {
 		if n++; rec.Time == 0 && n < look {
 			return nil
@@ -350,7 +357,7 @@ func (f *File) Read(p *logs.Parser, progress func(bytes int64), each func(r *log
 	}
 	defer file.Close()
 	if f.First != 0 {
-		p.SetYear(time.UnixMicro(f.First).UTC().Year())
+		p.SetYear(time.UnixMicro(f.First))
 	}
 	r, err := Decompress(&counter{file, progress})
 	if err != nil {
