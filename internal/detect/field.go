@@ -26,7 +26,7 @@ const (
 	Host            // the machine that wrote the line
 	User            //
 	Method          //
-	Path            // of a request, without its query
+	Path            // of a request, without its query, as servers understand it
 	Target          // of a request
 	Status          //
 	Vhost           //

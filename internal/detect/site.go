@@ -198,7 +198,7 @@ func (s *Site) request(e *Event, i *inspect.Inspector) {
 		}
 		return
 	}
-	path, _, _ := strings.Cut(e.Record.Target, "?")
+	path := logs.Path(e.Record.Target)
 	e.Path = path
 	if e.Record.Kind != logs.WebError || e.Record.Method != "" {
 		e.Attack |= i.Request(e.Record.Method, e.Record.Target, e.Record.Referrer, e.Record.Agent)

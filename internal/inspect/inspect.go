@@ -247,7 +247,7 @@ func (in *Inspector) agent(s string) Attack {
 	if len(s) > MaxValue {
 		s = s[:MaxValue]
 	}
-	if strings.HasPrefix(s, "Mozilla/5.0 (") && plainAgent(s) {
+	if strings.HasPrefix(s, "Mozilla/5.0 (") && strings.Contains(s, "Gecko") && plainAgent(s) { // a browser; scanners call themselves "Mozilla/5.0 (compatible; …"
 		return 0
 	}
 	low := in.lower(s)

@@ -200,3 +200,39 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%v of %q", r.Outcome, r.SourceName)
 	}
 }
+
+// TestPath: one page has one path, however its name is written.
+func TestPath(t *testing.T) {
+	for target, want := range map[string]string{
+		"/a/b?c=/../d": "/a/b", "/MAAS/accounts/%6cogin/": "/MAAS/accounts/login/", "/a//b/./c": "/a/b/c", "/a/../b/": "/b/", "/../..": "/", "/%": "/%", "/%4": "/%4", "/%zz%41": "/%zzA",
+		"": "", "*": "*", "/.well-known/x": "/.well-known/x", "//": "/", "/x%2f%2e%2e/y": "/y", "http://a/b": "http://a/b", "/a%252e": "/a%2e",
+	} {
+		if got := Path(target); got != want {
+			t.Errorf("%q: %q, want %q", target, got, want)
+		}
+	}
+}
+
+// TestMAASLogin: refused logins are seen whatever way the page's name, or a field that is of no use, is written.
+func TestMAASLogin(t *testing.T) {
+	holdBlame(t, map[string]blamed{
+		"a letter as a number": {[]string{"2026-11-07 06:13:45 regiond: [info] 198.51.100.7 POST /MAAS/accounts/%6cogin/ HTTP/1.1 --> 400 BAD_REQUEST (referrer: -; agent: -)"}, MAAS, Failure, "198.51.100.7"},
+		"a user as a number":   {[]string{`{"type":"security","message":"AUTHN_login_unsuccessful","user_id":7,"request_remote_ip":"198.51.100.7"}`}, MAAS, Failure, "198.51.100.7"},
+		"a field that occurs twice": {[]string{`{"__REALTIME_TIMESTAMP":"1","_COMM":"sshd","SYSLOG_IDENTIFIER":["sshd","sshd"],"MESSAGE":"Failed password for root from 198.51.100.7 port 4 ssh2"}`},
+			SSH, Failure, "198.51.100.7"},
+	})
+}
+
+// TestHAProxyAddress: HAProxy writes the whole address of requests that come by HTTP/2; who asks for another server's page by HTTP/1 is shown as he asked.
+func TestHAProxyAddress(t *testing.T) {
+	for request, want := range map[string]string{
+		"POST https://maas.example/MAAS/accounts/login/ HTTP/2.0": "maas.example /MAAS/accounts/login/", "GET http://a.example/ HTTP/1.1": " http://a.example/", "GET /x HTTP/2.0": " /x",
+		"GET https://a.example HTTP/2.0": " https://a.example", "GET http://a.example/": " http://a.example/",
+	} {
+		var r Record
+		NewParser(time.UTC, 2026).Parse(`Nov  7 06:13:45 lb haproxy[760]: 198.51.100.7:58430 [07/Nov/2026:22:45:11.608] f~ b/s 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 "`+request+`"`, &r)
+		if got := r.Vhost + " " + r.Target; got != want {
+			t.Errorf("%s: %q, want %q", request, got, want)
+		}
+	}
+}

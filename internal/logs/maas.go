@@ -89,7 +89,7 @@ func (p *Parser) login(r *Record) {
 	if r.Method != "POST" {
 		return
 	}
-	path, _, _ := strings.Cut(r.Target, "?")
+	path := Path(r.Target)
 	switch {
 	case strings.HasSuffix(path, "/accounts/login/"):
 		switch r.Status {

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 )
@@ -38,10 +39,19 @@ type object struct {
 	Principal string `json:"principal"`
 }
 
+// decode reads an object. A field of another type than is wanted, such as one that occurs twice in an entry of the journal, is left out, and all others count.
+func decode(line string, o *object) error {
+	err := json.Unmarshal([]byte(line), o)
+	if errors.As(err, new(*json.UnmarshalTypeError)) {
+		return nil
+	}
+	return err
+}
+
 // json reads a line that is one JSON object.
 func (p *Parser) json(line string, r *Record) {
 	var o object
-	if err := json.Unmarshal([]byte(line), &o); err != nil {
+	if err := decode(line, &o); err != nil {
 		r.Kind, r.Malformed, r.Message = Unknown, true, line
 		return
 	}
@@ -119,7 +129,7 @@ func cutLine(s string) string {
 // object reads a JSON object that is the message of a line.
 func (p *Parser) object(s string, r *Record) {
 	var o object
-	if err := json.Unmarshal([]byte(s), &o); err != nil {
+	if err := decode(s, &o); err != nil {
 		r.Malformed = true
 		return
 	}

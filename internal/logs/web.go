@@ -1,6 +1,10 @@
 package logs
 
-import "strings"
+import (
+	"path"
+	"strconv"
+	"strings"
+)
 
 // access reads a line of an access log: common, combined, with X-Forwarded-For behind, with a virtual host in front (nginx's and Apache's manuals of
 // log formats). The request ends at the first quote, not escaped, that a status follows, since attackers put quotes into it.
@@ -127,6 +131,33 @@ func (p *Parser) request(req string, r *Record) {
 		rest = rest[:end]
 	}
 	r.Target = rest
+}
+
+// Path is the path of a target as servers understand it, so that nobody hides a page by writing its name another way: without the query, percent signs decoded once,
+// without dot segments and empty ones.
+func Path(target string) string {
+	p, _, _ := strings.Cut(target, "?")
+	if strings.IndexByte(p, '%') >= 0 {
+		b := make([]byte, 0, len(p))
+		for i := 0; i < len(p); i++ {
+			c := p[i]
+			if c == '%' && i+2 < len(p) {
+				if n, err := strconv.ParseUint(p[i+1:i+3], 16, 8); err == nil {
+					c = byte(n)
+					i += 2
+				}
+			}
+			b = append(b, c)
+		}
+		p = string(b)
+	}
+	if strings.HasPrefix(p, "/") && (strings.Contains(p, "//") || strings.Contains(p, "/.")) {
+		folder := strings.HasSuffix(p, "/")
+		if p = path.Clean(p); folder && p != "/" {
+			p += "/"
+		}
+	}
+	return p
 }
 
 // tail reads status, size, referrer, agent, X-Forwarded-For.
@@ -467,5 +498,13 @@ func (p *Parser) haproxy(s string, r *Record) bool {
 		return true
 	}
 	p.request(req, r)
+	// Of HTTP/2 and later HAProxy logs the whole address, as those protocols have it; that is no request to be passed on.
+	if strings.HasPrefix(r.Protocol, "HTTP/2") || strings.HasPrefix(r.Protocol, "HTTP/3") {
+		if _, rest, ok := strings.Cut(r.Target, "://"); ok && strings.HasPrefix(r.Target, "http") {
+			if slash := strings.IndexByte(rest, '/'); slash >= 0 {
+				r.Vhost, r.Target = rest[:slash], rest[slash:]
+			}
+		}
+	}
 	return true
 }

@@ -31,6 +31,7 @@ var web = []Unit{
 			{Name: "a hundred and one in ten seconds", Lines: requests(101, func(i int) request { return request{at: i / 11, target: "/p" + itoa(i)} }), Want: Low},
 			{Name: "a page's pictures", Lines: requests(60, func(i int) request { return request{target: "/img/" + itoa(i) + ".png"} })},
 			{Name: "machines that boot", Lines: requests(60, func(i int) request { return request{target: "/MAAS/metadata/latest/" + itoa(i)} })},
+			{Name: "through the metadata's folder and out of it", Lines: requests(21, func(i int) request { return request{target: "/MAAS/metadata/../p" + itoa(i)} }), Want: Low},
 			{Name: "what begins as the pages' WebSocket does", Lines: requests(21, func(i int) request { return request{target: "/MAAS/ws" + itoa(i)} }), Want: Low},
 		},
 	},
