@@ -3,7 +3,6 @@ package detect
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/metalward/metalward/internal/inspect"
@@ -364,7 +363,7 @@ func (g *Engine) fire(u *compiled, i int, s *state, e *Event, sev Severity, why 
 		}
 	}
 	a := Alert{Unit: u.ID, Title: u.Title, Severity: sev, Rung: why, Proves: u.Proves && !g.site.Hearsay, First: e.Time, Last: e.Time, Told: e.Time, Count: int64(max(n, len(times), seenNow)),
-		Host: strings.Clone(e.Record.Host), Program: strings.Clone(e.Record.Program), Client: e.Client, Source: strings.Clone(e.SourceName), User: clip(e.Record.User, 64)}
+		Host: clip(e.Record.Host, 200), Program: clip(e.Record.Program, 200), Client: e.Client, Source: clip(e.SourceName, 200), User: clip(e.Record.User, 64)}
 	if len(times) > 0 {
 		a.First = min(a.First, times[0])
 	}

@@ -177,3 +177,27 @@ func TestFired(t *testing.T) {
 		t.Errorf("%d sources, at most %d", len(g.fired), MaxFired)
 	}
 }
+
+// TestAlertBounds: what an alert keeps of texts that the writer of a line chooses is bounded.
+func TestAlertBounds(t *testing.T) {
+	long := strings.Repeat("x", 60<<10)
+	g, err := New([]Unit{{ID: "ssh_x", Title: "t", Do: "d", Match: If(Outcome, Is, "failure"), Key: []Field{Source, User}, Rungs: []Rung{{Count: 1, Window: time.Minute, Severity: Low}}}}, Site{Hearsay: true}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Take(&logs.Record{Kind: logs.SSH, Outcome: logs.Failure, Count: 1, Time: 1, SourceName: long, User: long, Host: long, Program: long}, Line{From: "f", Number: 1, Text: long})
+	if len(g.Alerts) != 1 {
+		t.Fatal("no alert")
+	}
+	a := g.Alerts[0]
+	n := len(a.Source) + len(a.User) + len(a.Host) + len(a.Program)
+	for _, k := range a.Key {
+		n += len(k.Value)
+	}
+	for _, l := range a.Lines {
+		n += len(l.From) + len(l.Text)
+	}
+	if n > 4<<10 {
+		t.Errorf("%d bytes", n)
+	}
+}
