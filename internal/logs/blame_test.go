@@ -85,6 +85,7 @@ func TestPacketBlame(t *testing.T) {
 		"words between the fields":       none("Nov  7 06:13:45 h app[1]: IN=eth0 OUT= and then SRC=192.0.2.1 DST=203.0.113.5"),
 		"no destination":                 none("Nov  7 06:13:45 h app[1]: IN=eth0 SRC=192.0.2.1"),
 		"in a message without a program": none("Nov  7 06:13:45 h bad agent \"" + packet + "\""),
+		"behind a router's word":         {[]string{"blocked for " + strings.Repeat("x", 64) + packet}, Unknown, NoOutcome, ""},
 		"in a log of no known shape":     {[]string{"198.51.100.7 | GET /?" + strings.Repeat("x", 64) + packet}, Unknown, NoOutcome, ""},
 		"of a device":                    {[]string{"Nov  7 06:13:45 h fw1: DROP " + packet}, Firewall, NoOutcome, "192.0.2.1"},
 		"of no program":                  {[]string{"Nov  7 06:13:45 h [UFW BLOCK] " + packet}, Firewall, NoOutcome, "192.0.2.1"},
@@ -234,5 +235,22 @@ func TestHAProxyAddress(t *testing.T) {
 		if got := r.Vhost + " " + r.Target; got != want {
 			t.Errorf("%s: %q, want %q", request, got, want)
 		}
+	}
+}
+
+// A parser that goes on after a restart knows which place of a log is the client's.
+func TestOrderSaved(t *testing.T) {
+	const tail = ` - - [07/Nov/2026:06:13:45 +0000] "GET / HTTP/1.1" 200 1 "-" "-"`
+	p, next := NewParser(time.UTC, 2026), NewParser(time.UTC, 2026)
+	var r Record
+	p.Parse("www.example.com 198.51.100.9"+tail, &r)
+	if err := next.Load(p.Save()); err != nil {
+		t.Fatal(err)
+	}
+	if next.Parse("192.0.2.1 198.51.100.7"+tail, &r); r.SourceName != "198.51.100.7" {
+		t.Errorf("blames %q", r.SourceName)
+	}
+	if err := next.Load(Snapshot{Order: 3}); err == nil {
+		t.Error("an order that there is none of is loaded")
 	}
 }

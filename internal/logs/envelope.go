@@ -83,11 +83,11 @@ func (p *Parser) hosted(s string, r *Record) {
 		}
 		// No program: a packet that a device sent, "host [UFW BLOCK] IN=…".
 		r.Host, r.Message = first, rest
-		if packetLine(rest) || strings.HasPrefix(rest, "blocked ") {
+		if packetLine(rest) {
 			p.kernel(r)
 			return
 		}
-		if p.access(rest, r) {
+		if strings.HasPrefix(rest, "blocked ") && p.prose(rest, r) || p.access(rest, r) {
 			return
 		}
 		r.Kind = Other
@@ -245,9 +245,13 @@ func (p *Parser) bare(line string, r *Record) {
 			}
 		}
 	}
-	if packetLine(line) || strings.HasPrefix(line, "blocked ") {
+	if packetLine(line) {
 		r.Message = line
 		p.kernel(r)
+		return
+	}
+	if strings.HasPrefix(line, "blocked ") && p.prose(line, r) {
+		r.Message = line
 		return
 	}
 	if p.access(line, r) {

@@ -198,7 +198,7 @@ func (p *Parser) verdict(r *Record) {
 				return
 			}
 		}
-		for _, w := range p.Blocks {
+		for _, w := range blockWords {
 			if strings.EqualFold(word, w) {
 				r.Blocked = true
 				return

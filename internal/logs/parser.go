@@ -20,13 +20,11 @@ type Parser struct {
 	// Sent says, when its From is set, who sent the lines over a network, and when they came. Then records are of that host and time, whatever the line says of
 	// both: a host may say nothing in another's name.
 	Sent Sent
-
-	Blocks []string // words that make a prefix of the packet filter mean "blocked", upper case
 }
 
 // NewParser begins a source. Stamps without a zone are in zone, those without a year are of the given year.
 func NewParser(zone *time.Location, year int) *Parser {
-	p := &Parser{zone: zone, Blocks: blockWords}
+	p := &Parser{zone: zone}
 	p.years.now = year
 	return p
 }
