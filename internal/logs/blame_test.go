@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -252,5 +253,18 @@ func TestOrderSaved(t *testing.T) {
 	}
 	if err := next.Load(Snapshot{Order: 3}); err == nil {
 		t.Error("an order that there is none of is loaded")
+	}
+}
+
+// What one host says by syslog decides nothing about what another one says.
+func TestOrderSent(t *testing.T) {
+	const tail = ` - - [07/Nov/2026:06:13:45 +0000] "GET / HTTP/1.1" 200 1 "-" "-"`
+	p := NewParser(time.UTC, 2026)
+	for i, c := range []struct{ line, want string }{{"www.example.com 198.51.100.9" + tail, "198.51.100.9"}, {"198.51.100.7 192.0.2.1" + tail, ""}, {"198.51.100.7 www.example.com" + tail, "198.51.100.7"}} {
+		var r Record
+		p.Sent = Sent{From: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), At: time.Unix(1_800_000_000, 0)}
+		if p.Parse("Nov  7 06:13:45 h nginx: "+c.line, &r); r.SourceName != c.want {
+			t.Errorf("%s: blames %q, want %q", c.line, r.SourceName, c.want)
+		}
 	}
 }

@@ -30,16 +30,20 @@ func (p *Parser) access(s string, r *Record) bool {
 	if second, more, found := strings.Cut(rest, " "); found {
 		_, one := address(first)
 		_, two := address(second)
-		if p.order == orderUnknown && one != two && first != "unix:" && second != "-" {
-			p.order = clientFirst
+		order := p.order
+		if order == orderUnknown && one != two && first != "unix:" && second != "-" {
+			order = clientFirst
 			if two {
-				p.order = vhostFirst
+				order = vhostFirst
+			}
+			if !p.Sent.From.IsValid() { // else the logs of many hosts are read here, and what one says goes for no other
+				p.order = order
 			}
 		}
 		switch {
-		case two && p.order == vhostFirst:
+		case two && order == vhostFirst:
 			r.Vhost, client, rest = first, second, more
-		case two && p.order == orderUnknown:
+		case two && order == orderUnknown:
 			client = ""
 		}
 	}
