@@ -183,9 +183,10 @@ func (g *Engine) Take(r *logs.Record, seen Line) {
 	}
 	e := &g.event
 	e.Record = r
-	in := r.Outcome == logs.Success // says the program that let somebody in; what an answer of a web server looks like vouches for nobody
+	in := r.Outcome == logs.Success // says the program that let somebody in
 	g.site.enrich(e, &g.inspector)
-	if in && e.Client.IsValid() {
+	// An answer of a web server may look like a good login and be none, but for MAAS's, which is known: it would be too easy to become somebody who is never blocked.
+	if (in || r.Outcome == logs.Success && e.Flags&MAASLogin != 0) && e.Client.IsValid() {
 		remember(g.good, g.sourceKey(e, g.seed), r.Time)
 	}
 	for _, i := range g.byKind[r.Kind] {

@@ -147,25 +147,31 @@ func TestKnown(t *testing.T) {
 
 // TestKnownByAnswer: that a web server sent somebody elsewhere after a POST to a login page, as it does after a wrong password, too, does not make him known.
 func TestKnownByAnswer(t *testing.T) {
-	line := func(second, status int) string {
-		return fmt.Sprintf("198.51.100.7 - - [07/Nov/2026:06:13:%02d +0000] \"POST /login HTTP/1.1\" %d 1 \"-\" \"-\"\n", second, status)
-	}
-	text := line(0, 302)
-	for i := range 6 {
-		text += line(i+1, 403)
-	}
-	g := engine(t, detect.Site{})
-	take(t, g, parser(), text)
-	seen := false
-	for _, a := range g.Alerts {
-		if a.Unit == "web_login_bruteforce" {
-			if seen = true; a.Known {
-				t.Error("who was sent elsewhere is known")
+	for _, c := range []struct {
+		path  string
+		good  int
+		known bool
+	}{{"/login", 302, false}, {"/MAAS/accounts/login/", 204, true}} {
+		line := func(second, status int) string {
+			return fmt.Sprintf("198.51.100.7 - - [07/Nov/2026:06:13:%02d +0000] \"POST %s HTTP/1.1\" %d 1 \"-\" \"-\"\n", second, c.path, status)
+		}
+		text := line(0, c.good)
+		for i := range 6 {
+			text += line(i+1, 403)
+		}
+		g := engine(t, detect.Site{})
+		take(t, g, parser(), text)
+		seen := false
+		for _, a := range g.Alerts {
+			if a.Unit == "web_login_bruteforce" {
+				if seen = true; a.Known != c.known {
+					t.Errorf("%s: known %v", c.path, a.Known)
+				}
 			}
 		}
-	}
-	if !seen {
-		t.Error("no alert")
+		if !seen {
+			t.Errorf("%s: no alert", c.path)
+		}
 	}
 }
 
