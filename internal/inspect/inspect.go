@@ -19,6 +19,7 @@ const (
 	MaxValue  = 2 << 10 // bytes of a decoded value that are looked at together
 	MaxValues = 32      // values of one request that are not plainly harmless
 	maxDecode = 3       // times that percent signs are decoded
+	overlap   = 512     // bytes that two pieces of a long value have in common
 )
 
 // Attack is a set of kinds of attack.
@@ -140,12 +141,12 @@ func cutAny(q string) (string, string) {
 	return q, ""
 }
 
-// value looks at one decoded value, piece by piece where it is long: an attack may stand behind any amount of text. Pieces overlap by a half.
+// value looks at one decoded value, piece by piece where it is long: an attack may stand behind any amount of text.
 func (in *Inspector) value(v string) Attack {
 	var found Attack
 	for len(v) > MaxValue {
 		found |= in.piece(v[:MaxValue])
-		v = v[MaxValue/2:]
+		v = v[MaxValue-overlap:]
 	}
 	return found | in.piece(v)
 }
