@@ -49,6 +49,7 @@ type followed struct {
 	pos  Position
 	part []byte // of a line whose end is not there yet
 	skip bool   // the rest of a line that was too long
+	gone int64  // bytes of it that were passed over: Offset stays where the line begins, since nobody who goes on from there knows that it is the middle of one
 }
 
 // NewFollower follows files that match patterns. Without saved positions files that are there are read from their end, and those that come later from
@@ -264,10 +265,10 @@ func (f *Follower) advance(path string, each func(path, line string)) (int64, er
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return 0, err
 	}
-	if now.inode == o.pos.Inode && now.device == o.pos.Device && now.size < o.pos.Offset+int64(len(o.part)) {
+	if now.inode == o.pos.Inode && now.device == o.pos.Device && now.size < o.pos.Offset+int64(len(o.part))+o.gone {
 		// Copied away and cut: what came between the last look and the copy is in the copy.
 		f.rest(o.pos, each)
-		o.pos.Offset, o.pos.HeadN, o.part, o.skip = 0, 0, nil, false
+		o.pos.Offset, o.pos.HeadN, o.part, o.skip, o.gone = 0, 0, nil, false, 0
 		if _, err := o.file.Seek(0, io.SeekStart); err != nil {
 			return 0, err
 		}
@@ -328,18 +329,18 @@ func (o *followed) take(b []byte, each func(path, line string)) {
 			}
 			if !o.skip {
 				each(o.pos.Path, string(append(o.part, b[:logs.MaxLine+1-len(o.part)]...)))
-				o.pos.Offset += int64(len(o.part))
+				o.gone = int64(len(o.part))
 				o.part, o.skip = nil, true
 			}
-			o.pos.Offset += int64(len(b))
+			o.gone += int64(len(b))
 			return
 		}
 		if !o.skip {
 			line := append(o.part, b[:end]...)
 			each(o.pos.Path, string(line[:min(len(line), logs.MaxLine+1)]))
 		}
-		o.pos.Offset += int64(len(o.part) + end + 1)
-		o.part, o.skip = o.part[:0], false
+		o.pos.Offset += o.gone + int64(len(o.part)+end+1)
+		o.part, o.skip, o.gone = o.part[:0], false, 0
 		b = b[end+1:]
 	}
 }

@@ -192,6 +192,40 @@ func TestFollowBegins(t *testing.T) {
 	}
 }
 
+// TestFollowLong: the rest of a line that is too long is never a line, though the follower starts anew in the middle of it.
+func TestFollowLong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	put := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	each := func(_, line string) { got = append(got, line[:min(len(line), 8)]) }
+	f := NewFollower([]string{path}, []Position{})
+	put("whole\n" + string(bytes.Repeat([]byte("x"), 2*logs.MaxLine)))
+	f.Poll(each)
+	put("y")
+	f.Poll(each)
+	saved := f.Positions()
+	f.Close()
+	put("forged\nnext\n")
+	f = NewFollower([]string{path}, saved)
+	f.Poll(each)
+	put("last\n")
+	f.Poll(each)
+	f.Close()
+	if want := []string{"whole", "xxxxxxxx", "xxxxxxxx", "next", "last"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // FuzzLines: lines come out whole and once, whatever the reader gives at a time.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\nb\n\nc"), 2)
