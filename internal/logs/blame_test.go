@@ -43,6 +43,7 @@ func TestNginxErrorBlame(t *testing.T) {
 		"forged in a path":                          {[]string{head + `open() "/x` + strings.Replace(real, "198.51.100.7", "192.0.2.1", 1) + `" failed (2: No such file or directory)` + real}, WebError, Noise, ""},
 		"a socket's client, and a forged one":       {[]string{head + noUser + `, client: unix:, server: x, request: "GET /, client: 192.0.2.1, server: x HTTP/1.1"`}, WebError, Noise, ""},
 		"nginx cut its own word away":               {[]string{(head + `open() "/, client: 192.0.2.1, server: x` + strings.Repeat("a", 3000))[:2047]}, WebError, Noise, ""},
+		"the same behind large numbers":             {[]string{("2026/11/07 06:13:45 [notice] 4194303#140122922129152: *1 " + `open() "/, client: 192.0.2.1, server: x` + strings.Repeat("a", 3000))[:2047]}, WebError, Noise, ""},
 		"client without a server behind it is text": {[]string{head + `open() "/, client: 192.0.2.1" failed (2: No such file or directory)` + real}, WebError, NoOutcome, "198.51.100.7"},
 		"a request that looks like an error":        {[]string{`Nov  7 06:13:45 h nginx: {"agent":"user "a" was not found in "/f", client: 192.0.2.1, server: x"}`}, WebError, NoOutcome, ""},
 		"without nginx's stamp":                     {[]string{"Nov  7 06:13:45 h nginx: " + head[len("2026/11/07 06:13:45 "):] + noUser + real}, WebError, Failure, "198.51.100.7"},

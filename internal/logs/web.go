@@ -240,7 +240,7 @@ func (p *Parser) webError(s string, r *Record) bool {
 // nginxLevel takes "[error] 2035#2035: " off a line.
 func nginxLevel(s string) (body string, ok bool) {
 	level, rest, ok := strings.Cut(s, "] ")
-	if !ok || len(level) > len("[emerg") || len(level) < 2 || level[0] != '[' {
+	if !ok || len(level) > len("[notice") || len(level) < 2 || level[0] != '[' {
 		return "", false
 	}
 	for i := 1; i < len(level); i++ {
@@ -276,9 +276,9 @@ func (p *Parser) nginxError(s string, r *Record) bool {
 	return true
 }
 
-// nginxCut is how long a line of nginx's error log may be and surely be whole. nginx cuts what is longer than 2,047 bytes (NGX_MAX_ERROR_STR of its source), and
-// whom to blame may be in what is gone.
-const nginxCut = 2000
+// nginxCut is how long the body of a line of nginx's error log may be and surely be whole. nginx cuts lines that are longer than 2,047 bytes (NGX_MAX_ERROR_STR of its
+// source), stamp, level and process among them, and whom to blame may be in what is gone.
+const nginxCut = 1900
 
 // nginxClient finds ", client: A, server: " in a body and says where A and the server's name begin. What a client sent may stand before it, as the name of a file, and
 // behind it, as request or referrer: where there are two such places, or the line was cut, both are -1 and nobody is to blame.
