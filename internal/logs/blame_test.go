@@ -269,3 +269,20 @@ func TestOrderSent(t *testing.T) {
 		}
 	}
 }
+
+// TestAttemptBrokenOff: a client that goes away while PAM lets it wait made one attempt.
+func TestAttemptBrokenOff(t *testing.T) {
+	p := NewParser(time.UTC, 2026)
+	var r Record
+	counted := 0
+	for _, line := range []string{"45 h sshd[7]: Invalid user x from 198.51.100.7 port 4", "45 h sshd[7]: pam_unix(sshd:auth): check pass; user unknown",
+		"45 h sshd[7]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=198.51.100.7 ", "46 h sshd[7]: Connection closed by invalid user x 198.51.100.7 port 4 [preauth]"} {
+		p.Parse("Nov  7 06:13:"+line, &r)
+		if r.Outcome == Failure && !r.Again {
+			counted++
+		}
+	}
+	if counted != 1 {
+		t.Errorf("one attempt counts %d times", counted)
+	}
+}

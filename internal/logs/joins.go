@@ -97,7 +97,7 @@ func (j *joins) join(r *Record, s string, pre bool) {
 		if r.SourceName != "" {
 			c.learn(r)
 		}
-		c.pending = true
+		c.pending = !c.counted || r.Time-c.last > sameAttempt // else it is the attempt that was counted
 	case r.Event == "toomany":
 		if c == nil || c.name == "" || c.counted && r.Time-c.last <= sameAttempt {
 			c = j.of(r)
