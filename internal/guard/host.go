@@ -89,7 +89,7 @@ type File struct {
 	UID     uint32
 	GID     uint32
 	Changed time.Time  // when its content was last changed
-	Size    int64      // bytes of its content
+	Size    int64      // bytes of a regular file's content
 	Group   uint32     // what GID's group may do: as Mode says, unless an access list gives it less (acl(5): Mode has the mask then)
 	ACL     []ACLEntry // named users and groups only
 	ACLErr  error      // why the access list is not known

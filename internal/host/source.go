@@ -43,7 +43,7 @@ type Node struct {
 	GID  uint32
 
 	Changed time.Time // its content
-	Size    int64     // bytes of it
+	Size    int64     // bytes of it, of a regular file
 }
 
 // maxNames is how many names a folder may have: those that matter have a few dozen, a home or a spool some thousands.
@@ -115,7 +115,11 @@ func node(fd int) (Node, error) {
 	if !ok {
 		kind = fs.ModeIrregular
 	}
-	return Node{Kind: kind, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Changed: time.Unix(st.Mtim.Unix()).UTC(), Size: st.Size}, nil
+	n := Node{Kind: kind, Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Changed: time.Unix(st.Mtim.Unix()).UTC()}
+	if kind == 0 {
+		n.Size = st.Size
+	}
+	return n, nil
 }
 
 func (d *disk) Readlink(path string) (target string, err error) {
