@@ -12,7 +12,7 @@ import (
 	"github.com/metalward/metalward/internal/fault"
 )
 
-// Memory is for how long a block that has ended makes the next one of the same address longer.
+// Memory is for how long after its beginning a block makes the next one of the same address longer.
 const Memory = 30 * 24 * time.Hour
 
 // Bounds of blocking.
@@ -69,9 +69,16 @@ type List struct {
 	Past   map[netip.Prefix]Past `json:"past"`
 }
 
+// crowds are the networks in a /64 of which many strangers are: addresses of IPv4 behind a translator (RFC 6052, RFC 8215), all of the clients of a server of
+// Teredo (RFC 4380), and addresses of IPv4 in the form that nobody uses any more (RFC 4291).
+var crowds = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("::/96")}
+
 // Whom is what is blocked of an address: itself, or the /64 of an IPv6 address, which is one customer's at least.
 func Whom(a netip.Addr) (netip.Prefix, bool) {
 	a = a.Unmap().WithZone("")
+	if slices.ContainsFunc(crowds, func(n netip.Prefix) bool { return n.Contains(a) }) {
+		return netip.Prefix{}, false
+	}
 	if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return netip.Prefix{}, false
 	}
@@ -81,6 +88,14 @@ func Whom(a netip.Addr) (netip.Prefix, bool) {
 	}
 	p, err := a.Prefix(bits)
 	return p, err == nil
+}
+
+// Unmap is a network of IPv4 as such where it is written as one of IPv6, such as ::ffff:10.0.0.0/104, in which no address of IPv4 would be.
+func Unmap(p netip.Prefix) netip.Prefix {
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p
 }
 
 // Whom is what could be blocked for evidence; why says in words for people why nobody is, and is empty otherwise.
@@ -110,12 +125,12 @@ func (l *List) Decide(e Evidence, p Policy, needed []netip.Prefix, now time.Time
 		return nil, "blocking is switched off"
 	}
 	for _, n := range needed {
-		if n.Overlaps(whom) {
+		if Unmap(n).Overlaps(whom) {
 			return nil, fmt.Sprintf("this host needs %s", n)
 		}
 	}
 	for _, n := range p.Never {
-		if n.Overlaps(whom) {
+		if Unmap(n).Overlaps(whom) {
 			return nil, fmt.Sprintf("%s is never blocked", n)
 		}
 	}
@@ -132,6 +147,9 @@ func (l *List) Decide(e Evidence, p Policy, needed []netip.Prefix, now time.Time
 		return nil, why
 	}
 	past := l.Past[whom]
+	if now.Sub(past.Last) > Memory { // an address may be somebody else's by now
+		past = Past{}
+	}
 	b = &Block{Prefix: whom, Unit: e.Unit, Reason: e.Reason, By: "watch", From: now, Until: now.Add(p.Span(past.Times))}
 	l.Blocks = append(l.Blocks, *b)
 	l.remember(whom, past.Times+1, now)

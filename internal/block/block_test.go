@@ -25,8 +25,8 @@ func TestDecide(t *testing.T) {
 		}
 		return all
 	}
-	policy := Policy{Enforce: []string{"ssh_bruteforce"}, Never: nets("10.0.0.0/8", "2001:db8:5::/48")}
-	needed := nets("203.0.113.1/32", "2001:db8:9::1/128")
+	policy := Policy{Enforce: []string{"ssh_bruteforce"}, Never: nets("10.0.0.0/8", "2001:db8:5::/48", "::ffff:192.0.2.0/120")}
+	needed := nets("203.0.113.1/32", "2001:db8:9::1/128", "::ffff:203.0.113.2/128")
 	for name, c := range map[string]struct {
 		change func(*Evidence, *List)
 		source string
@@ -42,6 +42,11 @@ func TestDecide(t *testing.T) {
 		"observed only":                       {source: "198.51.100.7", change: func(e *Evidence, _ *List) { e.Unit = "web_burst" }, why: "observed"},
 		"a rack":                              {source: "10.1.2.3", why: "never"},
 		"within a network of ours":            {source: "2001:db8:5:1::1", why: "never"},
+		"a network written as one of IPv6":    {source: "192.0.2.77", why: "never"},
+		"an address written as one of IPv6":   {source: "203.0.113.2", why: "needs"},
+		"IPv4 behind a translator":            {source: "64:ff9b::c633:6407", why: "no address"},
+		"behind a translator of the site's":   {source: "64:ff9b:1:7::c633:6407", why: "no address"},
+		"one of a server's clients of Teredo": {source: "2001:0:4136:e378:8000:63bf:3fff:fdd2", why: "no address"},
 		"the gateway":                         {source: "203.0.113.1", why: "needs"},
 		"beside the operator, in his /64":     {source: "2001:db8:9::2", why: "needs"},
 		"this host":                           {source: "127.0.0.1", why: "no address"},
@@ -97,6 +102,32 @@ func TestGrow(t *testing.T) {
 	}
 	if _, err := l.Lift(netip.MustParsePrefix("192.0.2.1/32")); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestForgets: what an address was blocked for long ago makes no block longer, since it may be somebody else's by now.
+func TestForgets(t *testing.T) {
+	p := Policy{Enforce: []string{"ssh_bruteforce"}}
+	l, now := &List{Format: listFormat}, start
+	for _, c := range []struct {
+		after, want time.Duration
+	}{{0, DefaultFirst}, {Memory, grow * DefaultFirst}, {Memory + time.Second, DefaultFirst}, {time.Hour, grow * DefaultFirst}} {
+		now = now.Add(c.after)
+		if b, why := l.Decide(evidence("198.51.100.7"), p, nil, now); b == nil || b.Until.Sub(b.From) != c.want {
+			t.Errorf("after %v: got %+v %s, want %v", c.after, b, why, c.want)
+		}
+	}
+}
+
+// TestSpare: networks and single addresses are told apart, those of IPv4 that are written as of IPv6 too.
+func TestSpare(t *testing.T) {
+	need := func(prefix string) Need { return Need{netip.MustParsePrefix(prefix), "ours"} }
+	s := NewSpare([]Need{need("192.0.2.0/24"), need("::ffff:198.51.100.0/120"), need("::ffff:203.0.113.7/128"), need("2001:db8:7::1/128"), need("2001:db8:9::/48"), {}})
+	for address, want := range map[string]bool{"192.0.2.9": true, "198.51.100.0": true, "198.51.100.9": true, "203.0.113.7": true, "203.0.113.8": false,
+		"2001:db8:7::2": true, "2001:db8:7:1::1": false, "2001:db8:9:1::1": true} {
+		if whom, _ := Whom(netip.MustParseAddr(address)); (s.Why(whom) != "") != want {
+			t.Errorf("%s: got %q, want %v", address, s.Why(whom), want)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type Spare struct {
 func NewSpare(needs []Need) *Spare {
 	s := &Spare{hosts: map[netip.Prefix]string{}}
 	for _, n := range needs {
+		n.Prefix = Unmap(n.Prefix)
 		whom, ok := Whom(n.Prefix.Addr())
 		switch {
 		case !n.Prefix.IsValid():

@@ -324,7 +324,7 @@ func (s *Service) apply(n Change, p *store.BlockPolicy) error {
 			if a, err2 := netip.ParseAddr(text); err != nil && err2 == nil {
 				net, err = a.WithZone("").Prefix(a.BitLen())
 			}
-			if err != nil || net != net.Masked() {
+			if net = block.Unmap(net); err != nil || net != net.Masked() {
 				bad.Add("never", "%q is no network such as 10.0.0.0/8 or 192.0.2.9.", metal.Printable(text, 64))
 				continue
 			}
