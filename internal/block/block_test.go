@@ -1,9 +1,11 @@
 package block
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +209,18 @@ func TestScript(t *testing.T) {
 	l.Off = true
 	if s := script(Table, l, start); strings.Contains(s, "198.51.100.7") || !strings.Contains(s, "delete table inet "+Table) {
 		t.Errorf("switched off: %s", s)
+	}
+}
+
+// TestHolds: whether the kernel has the table is asked without its addresses, which would be megabytes each second.
+func TestHolds(t *testing.T) {
+	var asked []string
+	n := &NFT{Table: TableRack, Run: func(_ context.Context, _ string, args ...string) (string, error) {
+		asked = append(asked, strings.Join(args, " "))
+		return "ip saddr @v4 ip6 saddr @v6 hook prerouting", nil
+	}}
+	if want := []string{"--terse list table inet " + TableRack}; !n.Holds(t.Context()) || !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
 	}
 }
 

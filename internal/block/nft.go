@@ -48,7 +48,8 @@ func (n *NFT) Follow(ctx context.Context, l *List, changed bool, now time.Time) 
 
 func (n *NFT) table() string { return cmp.Or(n.Table, Table) }
 
-// Holds says whether the kernel still has the table: a flush of all rules by others takes it away.
+// Holds says whether the kernel still has the table: a flush of all rules by others takes it away. It is asked each second, so without the sets' tens of
+// thousands of addresses.
 func (n *NFT) Holds(ctx context.Context) bool {
 	out, err := n.run(ctx, "", "--terse", "list", "table", "inet", n.table())
 	return err == nil && strings.Contains(out, "@v4") && strings.Contains(out, "@v6") && strings.Contains(out, "hook prerouting")
