@@ -48,12 +48,15 @@ const (
 	quiet       = 24 * time.Hour       // after which an alert of severity info resolves itself
 	crowd       = detect.MaxAlerts / 2 // of the engine: beyond, it forgets the quiet ones, so that many strangers do not blind it
 	stateFormat = 1
+	// disorder is how far the times of concurrent calls lie apart at most. More is a clock that was set back.
+	disorder = time.Minute
 )
 
 // keep is how long an alert may be quiet until the engine forgets it; where there is a crowd, the next shorter time counts.
 var keep = []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute}
 
-// Follower is told of an alert with each event that it counts: who was let in again may go on. It must not block, and keeps nothing of the alert.
+// Follower is told of an alert that is new or worse, and now and then while it goes on (detect.Again): who was let in again may go on. It must not block, and keeps
+// nothing of the alert.
 type Follower interface {
 	Found(a *detect.Alert)
 }
@@ -134,10 +137,6 @@ func New(c Config) (*Service, error) {
 			return nil, err
 		}
 	}
-	for i := range s.engine.Alerts {
-		a := &s.engine.Alerts[i]
-		s.written[ident(a)] = mark{a.Count, a.Severity}
-	}
 	return s, nil
 }
 
@@ -198,7 +197,7 @@ func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	var wrote, settled time.Time
-	lost := int64(0)
+	lost, over := int64(0), s.over()
 	s.follow(work)
 	watching := make(chan struct{})
 	go func() { defer close(watching); s.watchHost(ctx) }()
@@ -232,6 +231,10 @@ func (s *Service) Run(ctx context.Context) {
 			s.Log.WarnContext(ctx, "security events came faster than they could be looked at", "left_out", n-lost)
 			lost = n
 		}
+		if n := s.over(); n != over {
+			s.Log.WarnContext(ctx, "more attacks go on than there is room for alerts", "left_out", n-over)
+			over = n
+		}
 		if now.Sub(settled) >= settleEvery || len(s.engine.Alerts) > crowd {
 			settled = now
 			s.follow(work) // another region may have changed thresholds
@@ -240,6 +243,14 @@ func (s *Service) Run(ctx context.Context) {
 			s.save(work)
 		}
 	}
+}
+
+// over is how many findings the engine had no room for.
+func (s *Service) over() (n int64) {
+	for _, x := range s.engine.Over {
+		n += x
+	}
+	return n
 }
 
 // drain counts what still waits.
@@ -261,7 +272,10 @@ func (s *Service) take(e seclog.Event) {
 		panic("cannot encode a security event: " + err.Error()) // texts and a map of texts
 	}
 	r := record(e)
-	r.Time = max(r.Time, s.newest)
+	// A clock that was ahead for a while must not make one moment of all events until then: they would be a storm.
+	if r.Time < s.newest && s.newest-r.Time <= disorder.Microseconds() {
+		r.Time = s.newest
+	}
 	s.newest, s.dirty, s.changed = r.Time, true, true
 	s.engine.Take(&r, detect.Line{From: "security events", Text: string(line)})
 }
@@ -295,18 +309,16 @@ func record(e seclog.Event) logs.Record {
 
 // write stores what changed since it was stored.
 func (s *Service) write(ctx context.Context) {
-	for {
+	for next := 0; ; {
 		var list []store.Alert
 		marks := map[string]mark{}
-		for i := range s.engine.Alerts {
-			a := &s.engine.Alerts[i]
+		for ; next < len(s.engine.Alerts) && len(list) < writeBatch; next++ {
+			a := &s.engine.Alerts[next]
 			id, now := ident(a), mark{a.Count, a.Severity}
 			if s.written[id] == now {
 				continue
 			}
-			if list, marks[id] = append(list, s.stored(a)), now; len(list) == writeBatch {
-				break
-			}
+			list, marks[id] = append(list, s.stored(a)), now
 		}
 		if len(list) == 0 {
 			s.news, s.dirty = false, false
@@ -374,9 +386,10 @@ func (s *Service) settle(ctx context.Context) {
 
 // saved is what is kept on disk.
 type saved struct {
-	Format int
-	Newest int64
-	Engine *detect.Snapshot
+	Format    int
+	Newest    int64
+	Engine    *detect.Snapshot
+	Unwritten []string // alerts, as ident has them, that could not be stored yet as they are
 }
 
 func (s *Service) load() error {
@@ -397,8 +410,19 @@ func (s *Service) load() error {
 	if x.Format != stateFormat || x.Engine == nil {
 		return fmt.Errorf("format %d, this program writes %d", x.Format, stateFormat)
 	}
+	if err := s.engine.Load(x.Engine); err != nil {
+		return err
+	}
 	s.newest = x.Newest
-	return s.engine.Load(x.Engine)
+	for i := range s.engine.Alerts {
+		a := &s.engine.Alerts[i]
+		s.written[ident(a)] = mark{a.Count, a.Severity}
+	}
+	for _, id := range x.Unwritten {
+		delete(s.written, id)
+	}
+	s.dirty = len(x.Unwritten) > 0
+	return nil
 }
 
 // save writes what was counted, all or nothing, if there is anything new.
@@ -406,8 +430,15 @@ func (s *Service) save(ctx context.Context) {
 	if s.State == "" || !s.changed {
 		return
 	}
+	x := saved{Format: stateFormat, Newest: s.newest, Engine: s.engine.Save()}
+	for i := range s.engine.Alerts {
+		a := &s.engine.Alerts[i]
+		if id := ident(a); s.written[id] != (mark{a.Count, a.Severity}) {
+			x.Unwritten = append(x.Unwritten, id)
+		}
+	}
 	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(saved{stateFormat, s.newest, s.engine.Save()})
+	err := gob.NewEncoder(&b).Encode(x)
 	if err == nil {
 		err = secret.WriteFile(s.State, b.Bytes()) // names and addresses: nobody else's business
 	}

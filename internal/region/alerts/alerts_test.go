@@ -1,10 +1,12 @@
 package alerts_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,6 +132,89 @@ func TestStorm(t *testing.T) {
 		synctest.Wait()
 		if a := w.found(brute); a.Count != 10_990 {
 			t.Errorf("with what was folded: got %d events", a.Count)
+		}
+	})
+}
+
+// A clock that was ahead for a while, and was set right, makes no storm of what comes later: who mistypes now and then is not blamed for guessing.
+func TestClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.stop()
+		w.s.Told(authz.Principal{Kind: authz.Anonymous}, authz.Origin{Source: "198.51.100.9"}, metal.AuditEvent{Region: regiontest.RegionID, Time: time.Now().AddDate(2, 0, 0).UTC(),
+			Principal: "anonymous", Action: string(authz.UserLogin), Outcome: metal.OutcomeDenied, Source: "198.51.100.9", Detail: map[string]string{"username": "root"}})
+		for range 6 {
+			w.fails(1, "198.51.100.7", "ann")
+			time.Sleep(20 * time.Minute)
+		}
+		list, err := w.s.List(w.admin, store.AlertQuery{Unit: brute, Limit: 10})
+		if err != nil || len(list) != 2 || list[0].Client != "198.51.100.7" || list[0].Severity != detect.Info || list[0].Last.After(time.Now()) {
+			t.Errorf("got %+v, %v", list, err)
+		}
+	})
+}
+
+// What could not be stored before a stop is stored after the start.
+func TestNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer func() { w.stop() }()
+		db, err := sql.Open("sqlite", w.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		rename := func(from, to string) {
+			t.Helper()
+			if _, err := db.Exec("ALTER TABLE " + from + " RENAME TO " + to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rename("alerts", "gone")
+		w.fails(5, "198.51.100.7", "root")
+		w.stop()
+		rename("gone", "alerts")
+		w.start()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if a := w.found(brute); a.Count != 5 || a.Severity != detect.Medium {
+			t.Errorf("got %+v", a)
+		}
+	})
+}
+
+// More attacks than there is room for are said to be left out.
+func TestNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.stop()
+		db, err := sql.Open("sqlite", w.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec("DROP TABLE alerts"); err != nil { // to store them all would take long
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		w.s.Log = slog.New(slog.NewTextHandler(&log, nil))
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); w.s.Run(ctx) }()
+		for i := range detect.MaxAlerts + 3 {
+			from := fmt.Sprintf("10.0.%d.%d", i/256, i%256)
+			w.s.Told(authz.Principal{Kind: authz.Anonymous}, authz.Origin{}, metal.AuditEvent{Region: regiontest.RegionID, Time: time.Now().UTC(), Principal: "anonymous",
+				Action: string(authz.UserLogin), Outcome: metal.OutcomeDenied, Source: from, Detail: map[string]string{"username": "u" + from}})
+			if i%1000 == 999 {
+				synctest.Wait() // all that was told is counted, and no time has passed
+			}
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		cancel()
+		<-done
+		if !strings.Contains(log.String(), "more attacks go on than there is room for alerts") {
+			t.Errorf("it says %q", log.String())
 		}
 	})
 }
@@ -353,6 +438,21 @@ func TestThresholds(t *testing.T) {
 		}
 		if _, err := w.s.SetThresholds(w.admin, "no_such", "", false); !fault.Is(err, fault.NotFound) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A preview blames who a rack saw, as the alerts do, and not the rack.
+func TestPreviewOfRacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.stop()
+		for _, seen := range []string{"10.0.0.101", "10.0.0.102"} {
+			w.Gate.Security(regiontest.RackCtx("rack1"), "claim_flood", map[string]string{"seen_at": seen})
+		}
+		p, err := w.s.Preview(w.admin, "mw_metadata_scraping", "5 within 1h: high", false)
+		if err != nil || p.Now != 2 || p.Then != 0 || len(p.Gone) != 2 || p.Gone[0].Key[0].Value != "10.0.0.101" {
+			t.Errorf("got %+v, %v", p, err)
 		}
 	})
 }

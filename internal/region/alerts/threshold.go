@@ -378,8 +378,10 @@ func (s *Service) recent(ctx context.Context, p *Preview, each func(seclog.Event
 // principal is who did what the trail has, as far as it says: "user:ann".
 func principal(text string) authz.Principal {
 	kind, name, _ := strings.Cut(text, ":")
-	if kind == "user" {
-		return authz.Principal{Kind: authz.User, Name: name}
+	for _, k := range []authz.Kind{authz.User, authz.Rack} { // by a rack's word somebody else did it
+		if kind == string(k) {
+			return authz.Principal{Kind: k, Name: name}
+		}
 	}
 	return authz.Principal{Kind: authz.System, Name: name}
 }
