@@ -8,7 +8,6 @@ package blocks
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/metalward/metalward/internal/block"
 	"github.com/metalward/metalward/internal/detect"
 	"github.com/metalward/metalward/internal/fault"
+	"github.com/metalward/metalward/internal/metal"
 	"github.com/metalward/metalward/internal/region/gate"
 	"github.com/metalward/metalward/internal/region/store"
 	"github.com/metalward/metalward/internal/wire"
@@ -32,6 +32,8 @@ const (
 	maxAsked    = 10_000           // sources that are not decided about again for a while
 	askAgain    = 10 * time.Second // that while
 	decideEvery = 100 * time.Millisecond
+	retryEvery  = time.Second            // after a decision that could not be made
+	giveUp      = time.Minute            // what could not be decided about for so long is left until the source goes on
 	followLeast = 200 * time.Millisecond // between two readings of the list, and two words to a rack: an attack changes it often
 	followEvery = time.Second            // for what other regions changed, and for whether the kernel still has the table
 	spareEvery  = 10 * time.Second
@@ -69,7 +71,7 @@ type Config struct {
 type Service struct {
 	Config
 	mu      sync.Mutex
-	waiting []block.Evidence                    // guarded by mu
+	waiting []found                             // guarded by mu
 	asked   map[source]time.Time                // guarded by mu: when each was decided about
 	sent    map[string]int64                    // guarded by mu: by rack, the version that it has
 	busy    map[string]bool                     // guarded by mu: racks that are being told
@@ -79,6 +81,13 @@ type Service struct {
 	friends atomic.Pointer[map[netip.Addr]bool] // addresses of controllers
 	known   atomic.Pointer[map[string]bool]     // their system ids
 	problem string                              // Follow's and its callers'
+	retry   time.Time                           // Run's: no decision is tried before
+}
+
+// found is evidence, and since when it waits.
+type found struct {
+	block.Evidence
+	at time.Time
 }
 
 // source is what is decided about.
@@ -126,7 +135,7 @@ func (s *Service) Found(a *detect.Alert) {
 		}
 	}
 	s.asked[key] = now
-	s.waiting = append(s.waiting, e)
+	s.waiting = append(s.waiting, found{e, now})
 }
 
 // Changed is told which objects calls have changed.
@@ -204,15 +213,31 @@ func (s *Service) settle(ctx context.Context) error {
 	})
 }
 
+// decideAll decides about what waits. An alert is told again only after a while, so what could not be decided about waits on.
 func (s *Service) decideAll(ctx context.Context) {
+	now := s.Now()
+	if wait := s.retry.Sub(now); wait > 0 && wait <= retryEvery {
+		return
+	}
 	s.mu.Lock()
 	waiting := s.waiting
 	s.waiting = nil
 	s.mu.Unlock()
-	for _, e := range waiting {
-		if err := s.Decide(ctx, e); err != nil && ctx.Err() == nil {
-			s.Log.ErrorContext(ctx, "cannot decide about a block", "error", err, "source", e.Source, "detection", e.Unit)
+	for i, x := range waiting {
+		if now.Sub(x.at) > giveUp {
+			continue
 		}
+		err := s.Decide(ctx, x.Evidence)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		s.Log.ErrorContext(ctx, "cannot decide about a block", "error", err, "source", x.Source, "detection", x.Unit)
+		s.retry = now.Add(retryEvery)
+		s.mu.Lock()
+		s.waiting = append(append(slices.Clone(waiting[i+1:]), x), s.waiting...) // the others first: it may be this one alone
+		s.waiting = s.waiting[:min(len(s.waiting), maxWaiting)]
+		s.mu.Unlock()
+		return
 	}
 }
 
@@ -544,9 +569,8 @@ func lift(c *gate.Call, b store.Block, by, why string) error {
 	return c.Tx().LiftBlock(now, by, why, c.Now())
 }
 
-// printable is a text of a program's for a page, bounded.
+// printable is a text of a program's, or of a rack's, in one line, bounded and safe to print.
 func printable(text string) string {
 	const most = 300
-	text = strings.Join(strings.Fields(text), " ")
-	return fmt.Sprintf("%.*s", most, strings.ToValidUTF8(text, "?"))
+	return metal.Printable(strings.Join(strings.Fields(text), " "), most)
 }

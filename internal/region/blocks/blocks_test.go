@@ -2,6 +2,7 @@ package blocks_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -366,7 +367,7 @@ func TestSpread(t *testing.T) {
 	decide(t, r, evidence("198.51.100.7"))
 	hit := netip.MustParsePrefix("198.51.100.7/32")
 	r.racks.up, r.racks.reply = []string{rack.ID}, func(string) wire.BlocksResponse {
-		return wire.BlocksResponse{How: wire.BlocksNFTables, Refused: []wire.RefusedBlock{{Prefix: hit, Why: "a gateway\n of mine"}}, Problem: "no nft"}
+		return wire.BlocksResponse{How: wire.BlocksNFTables, Refused: []wire.RefusedBlock{{Prefix: hit, Why: "a gateway\n of mine"}}, Problem: "no nft\x1b\u009b\x00"}
 	}
 	runFor(t, r, clock)
 	got := r.racks.list(rack.ID)
@@ -416,6 +417,42 @@ func TestFound(t *testing.T) {
 		synctest.Wait()
 		if list, err := r.List(admin, 0, 0); err != nil || len(list) != 1 || list[0].Until.Sub(list[0].From) != 4*time.Minute {
 			t.Errorf("got %+v, %v", list, err)
+		}
+	})
+}
+
+// An alert that cannot be decided about, since the database does not answer, is decided about when it does.
+func TestFoundLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := regiontest.New(t, time.Now)
+		admin, r := c.Admin(t), newRegion(c, "region-a", time.Now)
+		enforce(t, admin, r, blocks.Change{})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		db, err := sql.Open("sqlite", c.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		for _, x := range []struct {
+			rename, source string
+			want           bool
+		}{{"block_site RENAME TO gone", "198.51.100.7", false}, {"gone RENAME TO block_site", "198.51.100.8", true}} {
+			if _, err := db.Exec("ALTER TABLE " + x.rename); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				r.Found(&detect.Alert{Unit: brute, Title: "Guesses", Severity: detect.Medium, Proves: true, Client: netip.MustParseAddr(x.source)})
+			}
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			for _, source := range []string{"198.51.100.7", x.source} {
+				if got := r.wall.Blocks(netip.MustParseAddr(source)); got != x.want {
+					t.Errorf("%s: %s is blocked: %v", x.rename, source, got)
+				}
+			}
 		}
 	})
 }
