@@ -73,10 +73,14 @@ type List struct {
 // Teredo (RFC 4380), and addresses of IPv4 in the form that nobody uses any more (RFC 4291).
 var crowds = []netip.Prefix{netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("::/96")}
 
+func crowded(a netip.Addr) bool {
+	return slices.ContainsFunc(crowds, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
 // Whom is what is blocked of an address: itself, or the /64 of an IPv6 address, which is one customer's at least.
 func Whom(a netip.Addr) (netip.Prefix, bool) {
 	a = a.Unmap().WithZone("")
-	if slices.ContainsFunc(crowds, func(n netip.Prefix) bool { return n.Contains(a) }) {
+	if crowded(a) {
 		return netip.Prefix{}, false
 	}
 	if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
@@ -241,11 +245,12 @@ func (l *List) Clear(off bool) []Block {
 	return all
 }
 
-// Bound refuses a list that nobody who keeps these rules writes. Whatever it says, nothing lasts for ever.
+// Bound refuses a list that nobody who keeps these rules writes. Whatever it says, nothing lasts for ever, and no crowd is shut out: lists of before may say so.
 func (l *List) Bound(now time.Time) error {
 	if len(l.Blocks) > HardMost || len(l.Past) > maxRemembered {
 		return fmt.Errorf("more than %d blocks", HardMost)
 	}
+	l.Blocks = slices.DeleteFunc(l.Blocks, func(b Block) bool { return crowded(b.Prefix.Addr()) })
 	for i := range l.Blocks {
 		b := &l.Blocks[i]
 		whom, ok := Whom(b.Prefix.Addr())

@@ -185,10 +185,10 @@ func TestFile(t *testing.T) {
 			t.Errorf("%s: got %v", text, err)
 		}
 	}
-	if err := os.WriteFile(f.Path, []byte(`{"format":1,"blocks":[{"prefix":"198.51.100.7/32","until":"9999-01-01T00:00:00Z"}]}`), 0o600); err != nil {
+	if err := os.WriteFile(f.Path, []byte(`{"format":1,"blocks":[{"prefix":"64:ff9b::/64"},{"prefix":"198.51.100.7/32","until":"9999-01-01T00:00:00Z"}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := f.Read(); err != nil || l.Blocks[0].Until.After(now.Add(HardLongest)) {
+	if l, err := f.Read(); err != nil || len(l.Blocks) != 1 || l.Blocks[0].Until.After(now.Add(HardLongest)) {
 		t.Errorf("%v %v", l, err)
 	}
 }
