@@ -151,7 +151,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, profile *tls.Config)
 
 func (s *Server) serve(ctx context.Context, conn net.Conn, profile *tls.Config) {
 	defer func() { _ = conn.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	below := conn // the connection itself: the end may come while TLS is put over it, and needs no word of farewell
+	stop := context.AfterFunc(ctx, func() { _ = below.Close() })
 	defer stop()
 	addr, err := netip.ParseAddrPort(conn.RemoteAddr().String())
 	if err != nil {
