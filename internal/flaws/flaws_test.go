@@ -193,6 +193,18 @@ func oval(platform, criteria, check, name, evr string) string {
 </oval_definitions>`
 }
 
+// doubled is a definition that extends another one twice, which extends another one twice, and so on.
+func doubled(times int) string {
+	twice := func(i int) string {
+		return fmt.Sprintf(`<criteria operator="AND"><extend_definition definition_ref="d%d"/><extend_definition definition_ref="d%[1]d"/></criteria>`, i)
+	}
+	text := twice(times)
+	for i := times; i > 0; i-- {
+		text += fmt.Sprintf(`</definition><definition id="d%d" class="inventory">`, i) + twice(i-1)
+	}
+	return text + `</definition><definition id="d0" class="inventory"><criteria><criterion test_ref="oval:x:tst:3"/></criteria>`
+}
+
 const (
 	whole  = `<criteria operator="AND"><criterion test_ref="oval:x:tst:1"/><criteria operator="OR"><criteria operator="AND"><criterion test_ref="oval:x:tst:2"/><criterion test_ref="oval:x:tst:3"/></criteria></criteria></criteria>`
 	curl   = `<name>curl</name>`
@@ -229,6 +241,10 @@ func TestOVAL(t *testing.T) {
 		{"not so", oval(twelve, `<criteria><criterion test_ref="oval:x:tst:3" negate="true"/></criteria>`, "all", curl, less("9")), "", 0, ""},
 		{"a test that is not there", oval(twelve, `<criteria><criterion test_ref="oval:x:tst:9"/></criteria>`, "all", curl, less("9")), "", 0, "not in the file"},
 		{"an extension of itself", oval(twelve, `<criteria><extend_definition definition_ref="oval:x:def:1"/><extend_definition definition_ref="oval:x:def:1"/></criteria>`, "all", curl, less("9")), "", 0, "than are looked at"},
+		{"extensions that double its packages", oval(twelve, doubled(19), "all", curl, less("9")), "", 0, "than are looked at"},
+		{"extensions", oval(twelve, doubled(5), "all", curl, less("9")), "CVE-2026-1 curl 9", 0, ""},
+		{"true where nothing matches", oval(twelve, whole, "none satisfy", curl, less("1")), "", 0, `check "none satisfy"`},
+		{"another check of what is not installed", oval(twelve, whole, "none satisfy", "<name>wget</name>", less("1")), "", 0, ""},
 		{"another operator", oval(twelve, `<criteria operator="XOR"><criterion test_ref="oval:x:tst:3"/></criteria>`, "all", curl, less("9")), "", 0, "XOR"},
 	} {
 		r, err := OVAL(strings.NewReader(c.text), bookworm)

@@ -2,12 +2,12 @@ package flaws
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 )
 
 // record is a record of OSV. Source: the OSV schema 1.7.4; fields that are not known are to be passed over, it says.
@@ -67,7 +67,7 @@ func OSV(r io.Reader, s System) (*Result, error) {
 			Vulns *json.RawMessage `json:"vulns"`
 		}
 		if err = d.Decode(&one); err == nil && one.Vulns != nil {
-			err = array(json.NewDecoder(strings.NewReader(string(*one.Vulns))), take)
+			err = array(json.NewDecoder(bytes.NewReader(*one.Vulns)), take)
 		} else if err == nil {
 			err = take(one.record)
 		}

@@ -87,7 +87,7 @@ type file struct {
 	system      System
 	versions    map[string]string // of installed packages, by name
 	memo        map[string]answer
-	left        int // criteria that may be looked at still: definitions that extend each other could be without end
+	left        int // criteria, and packages in them, that may be looked at still: definitions that extend each other could be without end
 }
 
 // OVAL reads definitions of vulnerabilities and patches, and tells which are true of a system. A definition is for a system by its platforms.
@@ -305,6 +305,9 @@ func (f *file) criteria(c criteria, depth int) answer {
 	if len(parts) == 0 {
 		return unclear("without criteria")
 	}
+	for _, p := range parts { // packages are looked at, too: what extends a definition twice has all of its packages twice
+		f.left -= len(p.hits)
+	}
 	var all answer
 	switch c.Operator {
 	case "AND", "":
@@ -418,10 +421,12 @@ func (f *file) dpkginfo(t test, o object) answer {
 		}
 	}
 	switch {
+	case installed == 0:
+		return answer{}
+	case t.Check != "all" && t.Check != "at least one": // with "none satisfy" it is no hit that makes it true
+		return unclear("with check %.40q", t.Check)
 	case len(hits) == 0, t.Check == "all" && len(hits) < installed:
 		return answer{}
-	case t.Check != "all" && t.Check != "at least one":
-		return unclear("with check %.40q", t.Check)
 	}
 	return answer{truth: yes, hits: hits}
 }
