@@ -215,7 +215,7 @@ func (t *apacheText) holds(kind, what string) (held, known bool) {
 	return false, true
 }
 
-// apache are the fronts of Apache's virtual hosts, and of its main server where there is none.
+// apache are the fronts of Apache's virtual hosts. What its main server does where no virtual host takes a connection is not looked at.
 func (f *Facts) apache() ([]guard.Front, error) {
 	if there, err := f.there(apacheConfig); !there {
 		return nil, err
@@ -300,7 +300,8 @@ func (t *apacheText) host(front *guard.Front, s scope) {
 			}
 		}
 	}
-	front.ToHTTPS = apacheToHTTPS(inner[0])
+	rewrites := strings.EqualFold(s.lastOf("rewriteengine"), "on") // without it rules do nothing; Source: mod_rewrite, as the program itself does it
+	front.ToHTTPS = apacheToHTTPS(inner[0], rewrites)
 	// mod_proxy sets X-Forwarded-For by itself, unless it is told not to.
 	front.For = !strings.EqualFold(s.lastOf("proxyaddheaders"), "off")
 	var walk func([]block)
@@ -318,7 +319,7 @@ func (t *apacheText) host(front *guard.Front, s scope) {
 					}
 				}
 			case "rewriterule":
-				if flags := b.arg(2); strings.Contains(b.arg(1), "://") && slices.Contains(strings.Split(strings.ToUpper(strings.Trim(flags, "[]")), ","), "P") {
+				if flags := b.arg(2); rewrites && strings.Contains(b.arg(1), "://") && slices.Contains(strings.Split(strings.ToUpper(strings.Trim(flags, "[]")), ","), "P") {
 					target = b.arg(1)
 				}
 			}
@@ -346,8 +347,8 @@ func (t *apacheText) host(front *guard.Front, s scope) {
 	}
 }
 
-// apacheToHTTPS reports whether a host sends all requests to https.
-func apacheToHTTPS(level []block) bool {
+// apacheToHTTPS reports whether a host sends all requests to https. Its rules to rewrite are in effect or not.
+func apacheToHTTPS(level []block, rewrites bool) bool {
 	conditions := []block{}
 	for _, b := range level {
 		to := b.arg(len(b.args) - 1)
@@ -363,7 +364,7 @@ func apacheToHTTPS(level []block) bool {
 			off := !slices.ContainsFunc(conditions, func(c block) bool {
 				return c.arg(0) != "%{HTTPS}" || !slices.ContainsFunc([]string{"off", "!=on", "!on", "=off"}, func(w string) bool { return strings.EqualFold(w, c.arg(1)) })
 			})
-			if every && off && strings.HasPrefix(b.arg(1), "https://") {
+			if rewrites && every && off && strings.HasPrefix(b.arg(1), "https://") {
 				return true
 			}
 			conditions = nil

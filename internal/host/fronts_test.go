@@ -126,6 +126,9 @@ func TestNginxEffect(t *testing.T) {
 	differ(t, "some of it", fronts(t, nginxAt, `http { server { listen 80; location /a { proxy_pass http://h:1; } location / { return 301 https://x; } }
 		server { listen 81; if ($host = x) { return 301 https://x; } location / { proxy_pass http://unix:/run/s:/x; } } }`),
 		"*:80 tls=false to=h:1", "*:81 tls=false to=unix:/run/s")
+	differ(t, "the one page alone", fronts(t, nginxAt, "http { server { listen 80; location = / { return 301 https://x; } } server { listen 81; location ^~ / { return 301 https://x; } } }"), "*:80 tls=false proto", "*:81 tls=false away proto")
+	differ(t, "one place twice, the other not at all", fronts(t, nginxAt, `http { server { listen 443 ssl; location /a { proxy_pass http://h:1; add_header Strict-Transport-Security max-age=1; add_header Strict-Transport-Security max-age=1;
+		proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header x-forwarded-proto https; } location / { proxy_pass http://h:1; } } }`), "*:443 tls=true to=h:1 to=h:1")
 	if f := fronts(t, nginxAt, "http { server { location / { proxy_pass http://$where; } } }").List; len(f) != 1 || len(f[0].Unsure) != 1 {
 		t.Errorf("a variable: got %+v", f)
 	}
@@ -277,6 +280,7 @@ SSLProtocol SSLv3
  </Location>
 </VirtualHost>
 <VirtualHost *:444>
+ RewriteEngine on
  sslengine on
  SSLProtocol -all +TLSv1.3
  Header unset Strict-Transport-Security
@@ -287,13 +291,21 @@ SSLProtocol SSLv3
  ProxyPass / http://h/
 </VirtualHost>
 <VirtualHost *:81>
+ rewriteengine On
  RewriteCond %{HTTPS} !=on
  RewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]
+</VirtualHost>
+<VirtualHost *:82>
+ RewriteRule ^ https://%{HTTP_HOST}%{REQUEST_URI} [R=301,L]
+ RewriteRule /(.*) ws://h/x [P,L]
 </VirtualHost>
 `),
 		"*:443 tls=true protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 pair=/c.pem,/etc/apache2/ssl/k.pem hsts=max-age=7 proto to=localhost:5240 to=localhost:5241",
 		"[::]:443 tls=true protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 pair=/c.pem,/etc/apache2/ssl/k.pem hsts=max-age=7 proto to=localhost:5240 to=localhost:5241",
-		"*:444 tls=true protocols=TLSv1.3 to=h:80", "*:80 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7 away", "*:81 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7 away")
+		"*:444 tls=true protocols=TLSv1.3 to=h:80", "*:80 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7 away", "*:81 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7 away",
+		"*:82 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7")
+	differ(t, "rewriting turned on for all", fronts(t, apacheAt, "RewriteEngine on\n<VirtualHost *:80>\nRewriteRule ^ https://x/ [R]\n</VirtualHost>\n<VirtualHost *:81>\nRewriteEngine off\nRewriteRule ^ https://x/ [R]\n</VirtualHost>\n"),
+		"*:80 tls=false away", "*:81 tls=false")
 	for _, bad := range []string{"Define X y\n", "<IfVersion >= 2.4>\n</IfVersion>\n", "Include apache2.conf\n"} {
 		if got := fronts(t, apacheAt, bad); got.Err == nil {
 			t.Errorf("%q: no error", bad)

@@ -203,6 +203,16 @@ func (s scope) one(name string) string {
 	return ""
 }
 
+// header is the first value of a header that a directive sets.
+func (s scope) header(directive, name string) (value string, set bool) {
+	for _, b := range s.all(directive) {
+		if strings.EqualFold(b.arg(0), name) && len(b.args) > 1 {
+			return b.arg(1), true
+		}
+	}
+	return "", false
+}
+
 func (s scope) in(b block) scope { return append(slices.Clone(s), b.body) }
 
 // nginx are the fronts of nginx's http blocks.
@@ -293,25 +303,21 @@ func serve(front *guard.Front, here scope, upstreams map[string][]guard.Upstream
 		if target := s[len(s)-1:].one("proxy_pass"); target != "" {
 			proxied++
 			front.Servers = append(front.Servers, nginxTarget(target, upstreams, front)...)
-			for _, h := range s.all("add_header") {
-				if strings.EqualFold(h.arg(0), "Strict-Transport-Security") && len(h.args) > 1 {
-					if secured++; front.HSTS == "" {
-						front.HSTS = h.arg(1)
-					}
+			if value, set := s.header("add_header", "Strict-Transport-Security"); set {
+				if secured++; front.HSTS == "" {
+					front.HSTS = value
 				}
 			}
-			for _, h := range s.all("proxy_set_header") {
-				if strings.EqualFold(h.arg(0), "X-Forwarded-Proto") {
-					told++
-				}
-				if strings.EqualFold(h.arg(0), "X-Forwarded-For") {
-					sender++
-				}
+			if _, set := s.header("proxy_set_header", "X-Forwarded-Proto"); set {
+				told++
+			}
+			if _, set := s.header("proxy_set_header", "X-Forwarded-For"); set {
+				sender++
 			}
 		}
 		for _, b := range level {
 			if b.name == "location" || b.name == "if" || b.name == "limit_except" {
-				walk(s.in(b), condition || b.name != "location" || b.arg(len(b.args)-1) != "/")
+				walk(s.in(b), condition || b.name != "location" || b.arg(len(b.args)-1) != "/" || b.arg(0) == "=") // "= /" is the first page alone
 			}
 		}
 	}
