@@ -48,14 +48,15 @@ type DNSZone struct {
 // which a test asks.
 func (d DNS) Stranger(list []string) (bool, error) {
 	for _, six := range []bool{false, true} {
-		if open, err := d.stranger(list, six, 0); open || err != nil {
+		if open, err := d.stranger(list, six, 0, map[string]bool{}); open || err != nil {
 			return open, err
 		}
 	}
 	return false, nil
 }
 
-func (d DNS) stranger(list []string, six bool, depth int) (open bool, err error) {
+// stranger looks at each named list once: lists that name each other many times would else be looked at without end.
+func (d DNS) stranger(list []string, six bool, depth int, named map[string]bool) (open bool, err error) {
 	const deepest = 10
 	if depth > deepest {
 		return false, fmt.Errorf("its lists name each other more than %d deep", deepest)
@@ -71,8 +72,12 @@ func (d DNS) stranger(list []string, six bool, depth int) (open bool, err error)
 			matches, not = true, !not
 		case name == "localhost", name == "localnets", strings.HasPrefix(name, "key "):
 		case known:
-			if matches, err = d.stranger(inner, six, depth+1); err != nil {
-				return false, err
+			var seen bool
+			if matches, seen = named[name]; !seen {
+				if matches, err = d.stranger(inner, six, depth+1, named); err != nil {
+					return false, err
+				}
+				named[name] = matches
 			}
 		default:
 			p, err := netip.ParsePrefix(name)
