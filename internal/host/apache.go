@@ -42,7 +42,10 @@ func (t *apacheText) lines(file string, depth int) (list []apacheLine) {
 		number, line := i+1, strings.TrimSuffix(raw[i], "\r")
 		for strings.HasSuffix(line, `\`) && i+1 < len(raw) {
 			i++
-			line = strings.TrimSuffix(line, `\`) + strings.TrimSuffix(raw[i], "\r")
+			if line = strings.TrimSuffix(line, `\`) + strings.TrimSuffix(raw[i], "\r"); len(line) > maxJoined {
+				t.fail(file, number, errJoined)
+				return list
+			}
 		}
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue

@@ -9,8 +9,9 @@ import (
 
 // Limits of a web server's configuration.
 const (
-	maxBlocks     = 20_000 // directives
-	maxBlockDepth = 32     // blocks and inclusions within each other
+	maxBlocks     = 20_000   // directives
+	maxBlockDepth = 32       // blocks and inclusions within each other
+	maxJoined     = 64 << 10 // bytes of a line that is made of several
 )
 
 // block is a directive with what is in it.
@@ -24,6 +25,8 @@ type block struct {
 }
 
 var errTooMuch = fmt.Errorf("more than %d directives, or %d of them within each other", maxBlocks, maxBlockDepth)
+
+var errJoined = fmt.Errorf("a line that is joined of several is longer than %d bytes", maxJoined)
 
 // reader reads the files of one server.
 type reader struct {

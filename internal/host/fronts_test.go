@@ -306,9 +306,9 @@ SSLProtocol SSLv3
 		"*:82 tls=false protocols=TLSv1,TLSv1.1,TLSv1.2,TLSv1.3 hsts=max-age=7")
 	differ(t, "rewriting turned on for all", fronts(t, apacheAt, "RewriteEngine on\n<VirtualHost *:80>\nRewriteRule ^ https://x/ [R]\n</VirtualHost>\n<VirtualHost *:81>\nRewriteEngine off\nRewriteRule ^ https://x/ [R]\n</VirtualHost>\n"),
 		"*:80 tls=false away", "*:81 tls=false")
-	for _, bad := range []string{"Define X y\n", "<IfVersion >= 2.4>\n</IfVersion>\n", "Include apache2.conf\n"} {
+	for _, bad := range []string{strings.Repeat("x\\\n", 70_000), "Define X y\n", "<IfVersion >= 2.4>\n</IfVersion>\n", "Include apache2.conf\n"} {
 		if got := fronts(t, apacheAt, bad); got.Err == nil {
-			t.Errorf("%q: no error", bad)
+			t.Errorf("%.40q: no error", bad)
 		}
 	}
 }

@@ -216,6 +216,9 @@ func TestProxy(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+	if p := proxy(t, strings.Repeat("x\\\n", 70_000)); p.Err == nil {
+		t.Error("a line of 70,000: no error")
+	}
 	if p := proxy(t, "include /etc/squid/*.conf\n", guard.Entry{Path: "/etc/squid/a.conf", Content: "http_access allow all\n"}); p.Err != nil || len(p.Rules) != 1 {
 		t.Errorf("got %+v", p)
 	}

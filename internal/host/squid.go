@@ -47,7 +47,10 @@ func (r *reader) squidFile(q *guard.Proxy, file string, depth int) {
 	for i, line := range strings.Split(string(text), "\n") {
 		line = joined + strings.TrimRight(line, "\r")
 		if strings.HasSuffix(line, `\`) && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			joined = strings.TrimSuffix(line, `\`) + " "
+			if joined = strings.TrimSuffix(line, `\`) + " "; len(joined) > maxJoined {
+				r.fail(file, i+1, errJoined)
+				return
+			}
 			continue
 		}
 		joined = ""
