@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -379,6 +380,45 @@ func TestTold(t *testing.T) {
 		heard("the other is silenced", "")
 		time.Sleep(time.Hour)
 		heard("the silence is over", one)
+	})
+}
+
+// choosy does not take what is told under an ident.
+type choosy struct {
+	alerts.Teller
+	not string
+}
+
+func (c choosy) Keep(ctx context.Context, n metal.Notification, again bool) error {
+	if n.Ident == c.not {
+		return errors.New("not that")
+	}
+	return c.Teller.Keep(ctx, n, again)
+}
+
+// A detection that cannot be told keeps no other from being told.
+func TestToldAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.stop()
+		w.stop()
+		w.s.Tell = choosy{w.Notify, "alerts:" + brute}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); w.s.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		w.fails(5, "198.51.100.7", "root")
+		w.s.Told(authz.Principal{Kind: authz.System, Name: "trail"}, authz.Origin{}, metal.AuditEvent{Region: regiontest.RegionID, Time: time.Now().UTC(), Principal: "system:trail",
+			Action: string(authz.SecurityEvent), Outcome: metal.OutcomeFailed, Detail: map[string]string{"event": "trail_broken"}})
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !w.found("mw_trail_broken").Told {
+			t.Error("administrators did not hear of the other")
+		}
+		list, err := w.Notify.Mine(w.admin)
+		if err != nil || len(list) != 1 || list[0].Ident != "alerts:mw_trail_broken" {
+			t.Errorf("got %+v, %v", list, err)
+		}
 	})
 }
 

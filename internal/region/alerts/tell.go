@@ -2,6 +2,7 @@ package alerts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,28 +46,34 @@ func (s *Service) told(ctx context.Context) error {
 		o := open[x.Unit]
 		open[x.Unit] = store.AlertSum{Unit: x.Unit, Severity: max(o.Severity, x.Severity), Alerts: o.Alerts + x.Alerts, Untold: o.Untold + x.Untold}
 	}
-	for _, u := range units.Every {
-		x, now := open[u.ID], s.Now()
-		fresh := x.Untold > 0 && now.Sub(s.said[u.ID]) >= tellApart
-		if x.Alerts == 0 || fresh { // a new one is told anew, even in the same words
-			if err := s.Tell.Drop(ctx, tellIdent(u.ID)); err != nil {
-				return err
-			}
+	var errs []error
+	for _, u := range units.Every { // one that cannot be told keeps no other from being told
+		if err := s.tellOf(ctx, u, open[u.ID]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", u.ID, err))
 		}
-		if x.Alerts > 0 {
-			if err := s.Tell.Keep(ctx, notification(u, x), fresh); err != nil {
-				return err
-			}
-		}
-		if !fresh {
-			continue
-		}
-		s.said[u.ID] = now
-		if err := s.Gate.Observe(ctx, gate.SeenAlerts, func(tx *store.Tx, now time.Time) error { return tx.SeeAlertsTold(u.ID, tellFrom, now) }); err != nil {
+	}
+	return errors.Join(errs...)
+}
+
+// tellOf has administrators told of the alerts of one detection.
+func (s *Service) tellOf(ctx context.Context, u detect.Unit, x store.AlertSum) error {
+	now := s.Now()
+	fresh := x.Untold > 0 && now.Sub(s.said[u.ID]) >= tellApart
+	if x.Alerts == 0 || fresh { // a new one is told anew, even in the same words
+		if err := s.Tell.Drop(ctx, tellIdent(u.ID)); err != nil {
 			return err
 		}
 	}
-	return nil
+	if x.Alerts > 0 {
+		if err := s.Tell.Keep(ctx, notification(u, x), fresh); err != nil {
+			return err
+		}
+	}
+	if !fresh {
+		return nil
+	}
+	s.said[u.ID] = now
+	return s.Gate.Observe(ctx, gate.SeenAlerts, func(tx *store.Tx, now time.Time) error { return tx.SeeAlertsTold(u.ID, tellFrom, now) })
 }
 
 func tellIdent(unit string) string { return "alerts:" + unit }
