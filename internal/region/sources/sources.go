@@ -144,13 +144,16 @@ func (s *Service) Ask(ctx context.Context, id int64, ours string) (Answer, error
 		title = units.Every[i].Title
 	}
 	return Answer{Address: client.String(), Known: s.Databases.Look(client), Names: enrich.Names(ctx, s.DNS, client), Who: who,
-		Report: enrich.Report(enrich.Complaint{Address: client, Who: who, What: title, First: a.First, Last: a.Last, Count: a.Count, Seen: seen(a.Lines), Ours: ours})}, nil
+		Report: enrich.Report(enrich.Complaint{Address: client, Who: who, What: title, First: a.First, Last: a.Last, Count: a.Count, Seen: seen(a), Ours: ours})}, nil
 }
 
-// seen is when and what, of those lines of evidence that are the region's own security events. Other lines hold names, paths and addresses of others, and who
-// writes the complaint chooses among them.
-func seen(lines []detect.Line) (list []string) {
-	for _, l := range lines {
+// seen is when and what, of evidence that is the region's own security events. Other lines hold names, paths and addresses of others, or whatever an attacker wrote
+// in the form of such events, and who writes the complaint chooses among them.
+func seen(a store.Alert) (list []string) {
+	if a.Origin != store.FromEvents {
+		return nil
+	}
+	for _, l := range a.Lines {
 		var e struct{ Datetime, Event, Outcome string }
 		if json.Unmarshal([]byte(l.Text), &e) != nil {
 			continue
