@@ -2,6 +2,7 @@ package block
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -245,6 +246,22 @@ func TestNeeded(t *testing.T) {
 	}
 	if len(Needed()) == 0 {
 		t.Error("not even this host's own addresses")
+	}
+}
+
+// TestNeedsIn: the name servers that systemd-resolved asks are spared, and not itself alone.
+func TestNeedsIn(t *testing.T) {
+	root := t.TempDir()
+	for path, text := range map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "# its own\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n"} {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := fmt.Sprint(needsIn(root)), "[{127.0.0.53/32 a name server} {192.0.2.53/32 a name server} {2001:db8::53/128 a name server}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

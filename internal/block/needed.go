@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -54,6 +55,16 @@ func (s *Spare) Why(whom netip.Prefix) string {
 	return ""
 }
 
+const gateway, nameServer, login = "a gateway", "a name server", "from where somebody is logged in"
+
+// needFiles are what tells of addresses that a host needs. Where systemd-resolved is in use, resolv.conf names it alone, and its own file the servers that it asks:
+// systemd-resolved.service(8).
+var needFiles = []struct {
+	path, what string
+	read       func(io.Reader) []netip.Addr
+}{{"/proc/net/route", gateway, routes}, {"/proc/net/ipv6_route", gateway, routes6}, {"/etc/resolv.conf", nameServer, resolvers}, {"/run/systemd/resolve/resolv.conf", nameServer, resolvers},
+	{"/run/utmp", login, sessions}}
+
 // Needs are the addresses that this host needs at the moment: its own, its gateways, its name servers, and those from which somebody is logged in. What
 // cannot be read adds nothing.
 func Needs() (all []Need) {
@@ -69,20 +80,26 @@ func Needs() (all []Need) {
 			}
 		}
 	}
-	const gateway, login = "a gateway", "from where somebody is logged in"
-	for _, x := range []struct {
-		path, what string
-		read       func(io.Reader) []netip.Addr
-	}{{"/proc/net/route", gateway, routes}, {"/proc/net/ipv6_route", gateway, routes6}, {"/etc/resolv.conf", "a name server", resolvers}, {"/run/utmp", login, sessions}} {
-		if f, err := os.Open(x.path); err == nil {
-			add(x.what, x.read(io.LimitReader(f, 16<<20))...)
-			f.Close()
-		}
-	}
+	all = append(all, needsIn("/")...)
 	if from, _, ok := strings.Cut(os.Getenv("SSH_CONNECTION"), " "); ok { // of who runs this
 		if a, err := netip.ParseAddr(from); err == nil {
 			add(login, a)
 		}
+	}
+	return all
+}
+
+// needsIn reads needFiles below a folder.
+func needsIn(root string) (all []Need) {
+	for _, x := range needFiles {
+		f, err := os.Open(filepath.Join(root, x.path))
+		if err != nil {
+			continue
+		}
+		for _, p := range Prefixes(x.read(io.LimitReader(f, 16<<20))) {
+			all = append(all, Need{p, x.what})
+		}
+		f.Close()
 	}
 	return all
 }
