@@ -202,6 +202,15 @@ listen stats
 	if len(got.Pages) != 1 || got.Pages[0].Login || len(got.Old) != 1 || got.Old[0].Line != 20 || !got.List[0].Logged || got.List[4].Logged {
 		t.Errorf("got %+v", got)
 	}
+	differ(t, "protocols taken away", fronts(t, haproxyAt, `global
+ ssl-default-bind-options no-sslv3 no-tlsv10
+listen a
+ bind :1 ssl crt a.pem no-tlsv11
+ bind :2 ssl crt a.pem
+ bind :3 ssl crt a.pem no-tlsv11 no-tlsv13
+ bind :4 ssl crt a.pem no-tlsv11 ssl-min-ver TLSv1.1
+`), "*:1 tls=true protocols=TLSv1.2,TLSv1.3 pair=/a.pem,/a.pem", "*:2 tls=true pair=/a.pem,/a.pem", "*:3 tls=true protocols=TLSv1.2 pair=/a.pem,/a.pem",
+		"*:4 tls=true protocols=TLSv1.1,TLSv1.2,TLSv1.3 pair=/a.pem,/a.pem")
 	if bad := fronts(t, haproxyAt, ".if defined(X)\nlisten a\n.endif\n"); bad.Err == nil {
 		t.Error("a condition: no error")
 	}

@@ -381,6 +381,12 @@ func (h *haproxy) bind(front *guard.Front, params []string) {
 		words = append(slices.Clone(o.args), params...)
 	}
 	arg := func(i int) string { return block{args: words}.arg(i + 1) }
+	// Words that take protocols away count only where nothing says which they are from. Source: ssl_sock.c of HAProxy, which warns of that.
+	if front.Protocols == nil && slices.Contains(words, "no-tlsv10") && slices.Contains(words, "no-tlsv11") && slices.Contains(words, "no-sslv3") {
+		front.Protocols = slices.DeleteFunc(haproxySince("TLSv1.2"), func(v string) bool {
+			return slices.Contains(words, "no-"+strings.ToLower(strings.ReplaceAll(v, ".", "")))
+		})
+	}
 	base := h.global.one("crt-base").arg(0)
 	for i, w := range words {
 		switch w {
