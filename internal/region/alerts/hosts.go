@@ -20,6 +20,7 @@ const (
 	MaxReported   = 2000            // alerts that are kept of one controller's host, and of the machines that send it their logs
 	reportApart   = time.Second     // between two reports of a rack
 	maxClockAhead = 5 * time.Minute // a rack's clock decides nothing: what is later than that is now
+	maxEvents     = 1 << 32         // of an alert: sums over all that racks may say in an hour have to be numbers still
 )
 
 // reports is what controllers' reports need.
@@ -127,7 +128,7 @@ func reported(id string, x *detect.HostAlert, now time.Time) (store.Alert, bool)
 		return store.Alert{}, false
 	}
 	a := store.Alert{Region: id, Origin: store.FromLogs, Unit: u.ID, Severity: min(x.Severity, u.Worst()), Proves: u.Proves, Key: x.Key, User: x.User, Host: x.Host,
-		First: x.First.UTC().Truncate(time.Microsecond), Last: x.Last.UTC().Truncate(time.Microsecond), Count: x.Count, Lines: x.Lines}
+		First: x.First.UTC().Truncate(time.Microsecond), Last: x.Last.UTC().Truncate(time.Microsecond), Count: min(x.Count, maxEvents), Lines: x.Lines}
 	if a.Last.After(now.Add(maxClockAhead)) {
 		a.Last = now
 		if a.First.After(now) {

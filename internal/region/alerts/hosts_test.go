@@ -94,6 +94,21 @@ func TestReportClock(t *testing.T) {
 	})
 }
 
+// What racks say of numbers cannot make sums overflow, which would keep others' alerts from being stored.
+func TestReportCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.stop()
+		ctx := authz.With(context.Background(), authz.Principal{Kind: authz.Rack, Name: "rack1"})
+		if err := w.s.Report(ctx, "rack1", detect.HostReport{Alerts: []detect.HostAlert{hostAlert(time.Now().UTC(), 1<<40)}}); err != nil {
+			t.Fatal(err)
+		}
+		if a := w.found("ssh_bruteforce"); a.Count != 1<<32 {
+			t.Errorf("got %d", a.Count)
+		}
+	})
+}
+
 // heard is a follower that keeps what it was told.
 type heard []detect.Alert
 
