@@ -221,7 +221,7 @@ func (s *Service) Again(ctx context.Context, id string) error {
 		if h.Wanted.After(last) {
 			last = h.Wanted
 		}
-		if wait := last.Add(Apart).Sub(c.Now()); wait > 0 && !last.IsZero() {
+		if wait := last.Add(Apart).Sub(c.Now()); wait > 0 && wait <= Apart {
 			return &fault.Error{Kind: fault.Exhausted, Message: "This host was checked a moment ago, or is about to be.", RetryAfter: wait}
 		}
 		return c.Tx().WantHostCheck(id, c.Now())
@@ -247,7 +247,7 @@ func (s *Service) put(ctx context.Context, kind gate.Observation, id string, r g
 	return s.Gate.Observe(ctx, kind, func(tx *store.Tx, now time.Time) error {
 		h, err := tx.HostCheck(id)
 		switch {
-		case err == nil && !h.At.IsZero() && now.Sub(h.At) < Apart && kind == gate.SeenHost:
+		case err == nil && !now.Before(h.At) && now.Sub(h.At) < Apart && kind == gate.SeenHost: // before it is a clock that was set back
 			return &fault.Error{Kind: fault.Exhausted, Message: "The report before came a moment ago.", RetryAfter: h.At.Add(Apart).Sub(now)}
 		case err != nil && !fault.Is(err, fault.NotFound):
 			return err
@@ -279,6 +279,7 @@ func point(s Standing) store.HostPoint {
 func (s *Service) Run(ctx context.Context) {
 	ctx = authz.AsSystem(ctx, "host checks")
 	due, tell := s.Now().Add(Settle), s.Now().Add(tellEvery)
+	var tried time.Time // the last wish for a check of this host that was tried to be fulfilled
 	asked := map[string]time.Time{}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -289,8 +290,9 @@ func (s *Service) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		wanted := s.wanted(ctx)
-		if now := s.Now(); s.Check != nil && (!now.Before(due) || !wanted[s.Region].IsZero()) {
-			due = now.Add(s.own(ctx))
+		wish := wanted[s.Region]
+		if now := s.Now(); s.Check != nil && (!now.Before(due) || !wish.IsZero() && !wish.Equal(tried)) {
+			tried, due = wish, now.Add(s.own(ctx))
 		}
 		s.ask(ctx, wanted, asked)
 		if now := s.Now(); !now.Before(tell) {

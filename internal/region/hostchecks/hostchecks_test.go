@@ -2,6 +2,7 @@ package hostchecks_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -276,6 +277,21 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+// The clock of a region that was ahead, and was set right, keeps no report out.
+func TestClockSetBack(t *testing.T) {
+	w := newWorld(t)
+	w.clock.Advance(400 * 24 * time.Hour)
+	w.report(fails("files-a", guard.High))
+	w.clock.Advance(-400 * 24 * time.Hour)
+	if err := w.Hosts.Again(w.admin, w.rack); err != nil {
+		t.Error(err)
+	}
+	w.report()
+	if s := w.get(); !s.At.Equal(w.clock.Now()) || len(s.Findings) != 0 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // racks are connected ones that note who is asked.
 type racks struct {
 	mu    sync.Mutex
@@ -359,6 +375,21 @@ func TestRun(t *testing.T) {
 		if s, err := hosts.Get(admin, regiontest.RegionID); err != nil || s.Report.Problem != "dark" || s.Wanted {
 			t.Errorf("got %+v, %v", s, err)
 		}
+		problem.Store("")
+		time.Sleep(hostchecks.Apart)
+		db, err := sql.Open("sqlite", c.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if _, err := db.Exec("DROP TABLE host_check_points"); err != nil {
+			t.Fatal(err)
+		}
+		if err := hosts.Again(admin, regiontest.RegionID); err != nil {
+			t.Fatal(err)
+		}
+		step("what was found cannot be kept", 5*time.Minute, 6, 2)
+		step("within the hour of that", time.Hour, 7, 2)
 		cancel()
 		<-done
 	})
