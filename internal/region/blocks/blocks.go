@@ -473,11 +473,15 @@ func (s *Service) see(ctx context.Context, r store.BlockReport) error {
 	})
 }
 
-// spare lets in again whom the site has come to need, and remembers the racks' addresses for their door.
+// spare lets in again whom the site has come to need, and who would be shut out for longer than anybody may be, since the clock was set back; and it remembers the
+// racks' addresses for their door.
 func (s *Service) spare(ctx context.Context) error {
 	friends, known := map[netip.Addr]bool{}, map[string]bool{}
-	var hit []store.Block
-	var spared *block.Spare
+	type lifting struct {
+		store.Block
+		why string
+	}
+	var hit []lifting
 	err := s.Gate.View(ctx, authz.BlockView, func(v *gate.Viewing) error {
 		controllers, err := v.Controllers()
 		if err != nil {
@@ -501,10 +505,12 @@ func (s *Service) spare(ctx context.Context) error {
 			return err
 		}
 		needs, err := needs(v.View, site, netip.Prefix{}, s.own(), v.Now())
-		spared = block.NewSpare(needs)
+		spared, latest := block.NewSpare(needs), v.Now().Add(block.HardLongest)
 		for _, b := range active {
-			if spared.Why(b.Prefix) != "" {
-				hit = append(hit, b)
+			if why := spared.Why(b.Prefix); why != "" {
+				hit = append(hit, lifting{b, why})
+			} else if b.Until.After(latest) {
+				hit = append(hit, lifting{b, "it would have lasted longer than any block may"})
 			}
 		}
 		return err
@@ -523,7 +529,7 @@ func (s *Service) spare(ctx context.Context) error {
 			if err := c.Require(store.BlockTarget(b.Prefix)); err != nil {
 				return err
 			}
-			return lift(c, b, "", spared.Why(b.Prefix))
+			return lift(c, b.Block, "", b.why)
 		})
 		if err != nil {
 			return err

@@ -268,6 +268,24 @@ func TestSpared(t *testing.T) {
 	})
 }
 
+// A block that was made while the clock was ahead does not last until then.
+func TestClockSetBack(t *testing.T) {
+	clock := regiontest.NewClock()
+	c := regiontest.New(t, clock.Now)
+	r, admin := newRegion(c, "region-a", clock.Now), c.Admin(t)
+	enforce(t, admin, r, blocks.Change{})
+	clock.Advance(400 * 24 * time.Hour)
+	decide(t, r, evidence("198.51.100.7"))
+	clock.Advance(-400 * 24 * time.Hour)
+	if _, err := r.Add(admin, blocks.Wanted{Address: "198.51.100.8", Reason: "x", For: "7d"}); err != nil {
+		t.Fatal(err)
+	}
+	runFor(t, r, clock)
+	if list, err := r.List(admin, 0, 0); err != nil || len(list) != 1 || list[0].Prefix.String() != "198.51.100.8/32" || r.blocks(t, "198.51.100.7") {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
 // session has somebody be logged in from an address.
 func session(t *testing.T, c *regiontest.Core, name, address string) {
 	t.Helper()
