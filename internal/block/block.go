@@ -260,6 +260,9 @@ func (l *List) Bound(now time.Time) error {
 		if latest := now.Add(HardLongest); b.Until.After(latest) {
 			b.Until = latest
 		}
+		if b.From.After(now.Add(time.Hour)) { // the clock was ahead, and would not come to its end for as long
+			b.Until = now
+		}
 	}
 	return nil
 }

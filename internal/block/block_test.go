@@ -194,6 +194,34 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// TestClockSetBack: a block that was made while the clock was ahead ends, and does not last until then.
+func TestClockSetBack(t *testing.T) {
+	now := start.AddDate(1, 0, 0)
+	f, p := testFile(t, &now), Policy{Enforce: []string{"ssh_bruteforce"}}
+	block := func(source string) *List {
+		t.Helper()
+		l, err := f.Change(func(l *List) (entries []Entry, _ error) {
+			for _, b := range l.Expire(now) {
+				entries = append(entries, About("ended", "watch", b))
+			}
+			b, why := l.Decide(evidence(source), p, nil, now)
+			if b == nil {
+				t.Fatal(why)
+			}
+			return append(entries, About("blocked", "watch", *b)), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	block("198.51.100.7")
+	now = start
+	if l := block("198.51.100.8"); len(l.Blocks) != 1 || l.Blocks[0].Prefix.String() != "198.51.100.8/32" {
+		t.Errorf("got %+v", l.Blocks)
+	}
+}
+
 // TestScript: the kernel gets what the list says and nothing else, and with nobody blocked the table goes.
 func TestScript(t *testing.T) {
 	l := &List{Format: listFormat, Blocks: []Block{{Prefix: netip.MustParsePrefix("198.51.100.7/32"), Until: start.Add(time.Minute)},
