@@ -86,7 +86,11 @@ func (f *Facts) Close() error {
 }
 
 func describe(at string, n Node) guard.File {
-	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID, Changed: n.Changed, Size: n.Size}
+	f := guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID, Changed: n.Changed}
+	if n.Kind.IsRegular() { // what a folder takes of the disk is no content
+		f.Size = n.Size
+	}
+	return f
 }
 
 func names(p string) []string {
