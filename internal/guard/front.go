@@ -49,7 +49,6 @@ type Upstream struct {
 	Name    string
 	Address string // host:port, or unix: and a path
 	Check   bool   // whether it lives is looked at
-	Backup  bool
 	File    string
 	Line    int
 }
@@ -76,13 +75,6 @@ func (u Upstream) Port() int {
 	}
 	n, _ := strconv.Atoi(port)
 	return n
-}
-
-// Local reports whether a server is this host.
-func (u Upstream) Local() bool {
-	host, _, err := net.SplitHostPort(u.Address)
-	ip := net.ParseIP(host)
-	return err != nil || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Fronts are those of a host.

@@ -473,9 +473,9 @@ func haproxyListen(s string) (string, int) {
 
 // haproxyServers are the servers of a section.
 func haproxyServers(s *section) (list []guard.Upstream) {
-	check, backup := false, false
+	check := false
 	for _, b := range s.all("default-server") {
-		check, backup = haproxyFlag(b.args, "check", check), haproxyFlag(b.args, "backup", backup)
+		check = haproxyFlag(b.args, "check", check)
 	}
 	for _, b := range s.lines {
 		if b.name != "server" && b.name != "server-template" || len(b.args) < 2 {
@@ -489,7 +489,7 @@ func haproxyServers(s *section) (list []guard.Upstream) {
 		if host, _, err := net.SplitHostPort(address); err == nil && port != 0 {
 			address = net.JoinHostPort(host, fmt.Sprint(port))
 		}
-		list = append(list, guard.Upstream{Name: b.arg(0), Address: address, Check: haproxyFlag(b.args, "check", check), Backup: haproxyFlag(b.args, "backup", backup), File: b.file, Line: b.line})
+		list = append(list, guard.Upstream{Name: b.arg(0), Address: address, Check: haproxyFlag(b.args, "check", check), File: b.file, Line: b.line})
 	}
 	return list
 }

@@ -251,7 +251,7 @@ func fronts(http scope, program, version string) (list []guard.Front) {
 		}
 		for _, s := range b.body {
 			if s.name == "server" {
-				upstreams[b.arg(0)] = append(upstreams[b.arg(0)], guard.Upstream{Name: s.arg(0), Address: nginxAddress(s.arg(0), "80"), Backup: slices.Contains(s.args, "backup"), File: s.file, Line: s.line})
+				upstreams[b.arg(0)] = append(upstreams[b.arg(0)], guard.Upstream{Name: s.arg(0), Address: nginxAddress(s.arg(0), "80"), File: s.file, Line: s.line})
 			}
 		}
 	}
