@@ -479,6 +479,13 @@ func TestThresholds(t *testing.T) {
 		if _, err := w.s.SetThresholds(w.admin, "no_such", "", false); !fault.Is(err, fault.NotFound) {
 			t.Errorf("got %v", err)
 		}
+		user := w.User(t, "bob", false)
+		for _, x := range [][2]string{{brute, "3 within 1m: high"}, {brute, "x"}, {"no_such", ""}} { // who may not is told nothing else, and leaves a denial
+			_, err := w.s.SetThresholds(user, x[0], x[1], false)
+			if trail := w.Trail(t); !fault.Is(err, fault.Forbidden) || trail[len(trail)-1].Outcome != metal.OutcomeDenied {
+				t.Errorf("a user, %q: got %v", x, err)
+			}
+		}
 	})
 }
 

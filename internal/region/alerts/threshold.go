@@ -146,14 +146,14 @@ func changed(list []Detection, id, text string, off bool) (Detection, error) {
 // NotFound.
 func (s *Service) SetThresholds(ctx context.Context, id, thresholds string, off bool) (d Detection, err error) {
 	err = s.Gate.Do(ctx, authz.AlertThreshold, func(c *gate.Call) error {
+		if err := c.Require(store.ThresholdTarget(metal.Printable(id, 64))); err != nil {
+			return err
+		}
 		changes, err := c.Tx().Thresholds()
 		if err != nil {
 			return err
 		}
 		if d, err = changed(detections(changes), id, thresholds, off); err != nil {
-			return err
-		}
-		if err := c.Require(store.ThresholdTarget(id)); err != nil {
 			return err
 		}
 		c.Note("thresholds", strings.ReplaceAll(d.Text(), "\n", "; "))
