@@ -486,14 +486,17 @@ func TestRoles(t *testing.T) {
 		_, off := r.Clear(ctx, "")
 		_, list := r.List(ctx, 0, 0)
 		_, state := r.Get(ctx, 0)
-		for i, err := range []error{add, r.Lift(ctx, "198.51.100.7", ""), policy, off, r.On(ctx), list, state} {
+		for i, err := range []error{add, r.Lift(ctx, "198.51.100.7", ""), r.Lift(ctx, "nobody", ""), policy, off, r.On(ctx), list, state} {
 			if !fault.Is(err, fault.Forbidden) {
 				t.Errorf("%s, %d: got %v", name, i, err)
 			}
 		}
 	}
-	if err := r.Lift(c.Admin(t), "198.51.100.7", ""); !fault.Is(err, fault.NotFound) {
-		t.Errorf("got %v", err)
+	admin := c.Admin(t)
+	for address, want := range map[string]fault.Kind{"198.51.100.7": fault.NotFound, "nobody": fault.Invalid} {
+		if err := r.Lift(admin, address, ""); !fault.Is(err, want) {
+			t.Errorf("%s: got %v", address, err)
+		}
 	}
 }
 

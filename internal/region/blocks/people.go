@@ -192,13 +192,17 @@ func (s *Service) Add(ctx context.Context, n Wanted) (b store.Block, err error) 
 
 // Lift lets an address in again. Kinds: Invalid on "address" or "reason"; NotFound when it is not blocked.
 func (s *Service) Lift(ctx context.Context, address, why string) error {
-	whom, err := whomOf(address)
-	if err != nil {
-		return fault.Field("address", "%s", fault.Message(err))
+	whom, bad := whomOf(address)
+	target := store.BlocksTarget()
+	if bad == nil {
+		target = store.BlockTarget(whom)
 	}
 	return s.Gate.Do(ctx, authz.BlockEdit, func(c *gate.Call) error {
-		if err := c.Require(store.BlockTarget(whom)); err != nil {
+		if err := c.Require(target); err != nil {
 			return err
+		}
+		if bad != nil {
+			return fault.Field("address", "%s", fault.Message(bad))
 		}
 		why, problem := reason(why)
 		if problem != "" {
