@@ -202,6 +202,9 @@ listen stats
 	if len(got.Pages) != 1 || got.Pages[0].Login || len(got.Old) != 1 || got.Old[0].Line != 20 || !got.List[0].Logged || got.List[4].Logged {
 		t.Errorf("got %+v", got)
 	}
+	differ(t, "the client's port", fronts(t, haproxyAt, "listen a\n bind :5240,:5443\n server a 10.0.0.1\n server b h:\n server c 10.0.0.2:+1000 check\n server d [fd00::1]\n server e /run/s\n server f h:80\n server g h:-240\n"),
+		"*:5240 tls=false to=10.0.0.1:5240 to=h:5240 to=10.0.0.2:6240+ to=[fd00::1]:5240 to=/run/s to=h:80 to=h:5000",
+		"*:5443 tls=false to=10.0.0.1:5443 to=h:5443 to=10.0.0.2:6443+ to=[fd00::1]:5443 to=/run/s to=h:80 to=h:5203")
 	differ(t, "protocols taken away", fronts(t, haproxyAt, `global
  ssl-default-bind-options no-sslv3 no-tlsv10
 listen a

@@ -2,7 +2,6 @@ package host
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"path"
 	"slices"
@@ -368,6 +367,7 @@ func (h *haproxy) fronts(s *section) (list []guard.Front) {
 		for address := range strings.SplitSeq(b.arg(0), ",") {
 			at := one
 			at.Address, at.Port = haproxyListen(address)
+			at.Servers = haproxyPorts(front.Servers, at.Port)
 			list = append(list, at)
 		}
 	}
@@ -485,11 +485,27 @@ func haproxyServers(s *section) (list []guard.Upstream) {
 		if b.name == "server-template" {
 			at = 2
 		}
-		address, port := haproxyListen(b.arg(at))
-		if host, _, err := net.SplitHostPort(address); err == nil && port != 0 {
-			address = net.JoinHostPort(host, fmt.Sprint(port))
-		}
+		address, _ := haproxyListen(b.arg(at))
 		list = append(list, guard.Upstream{Name: b.arg(0), Address: address, Check: haproxyFlag(b.args, "check", check), File: b.file, Line: b.line})
+	}
+	return list
+}
+
+// haproxyPorts gives servers without a port that of the client's connection, which they have; "+" and "-" are so much beside it. Source: HAProxy's configuration
+// manual, "server".
+func haproxyPorts(list []guard.Upstream, client int) []guard.Upstream {
+	list = slices.Clone(list)
+	for i := range list {
+		u := &list[i]
+		host, port, err := net.SplitHostPort(u.Address)
+		n, bad := strconv.Atoi(port)
+		switch {
+		case client == 0 || strings.ContainsAny(u.Address, "/@"): // a socket
+		case err != nil:
+			u.Address = net.JoinHostPort(strings.Trim(u.Address, "[]"), strconv.Itoa(client))
+		case port == "" || bad == nil && strings.ContainsAny(port[:1], "+-"):
+			u.Address = net.JoinHostPort(host, strconv.Itoa(client+n))
+		}
 	}
 	return list
 }
