@@ -86,11 +86,7 @@ func (f *Facts) Close() error {
 }
 
 func describe(at string, n Node) guard.File {
-	f := guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID, Changed: n.Changed}
-	if n.Kind.IsRegular() { // what a folder takes of the disk is no content
-		f.Size = n.Size
-	}
-	return f
+	return guard.File{Path: at, Real: at, Kind: n.Kind, Mode: n.Mode, Group: n.Mode >> 3 & 7, UID: n.UID, GID: n.GID, Changed: n.Changed, Size: n.Size}
 }
 
 func names(p string) []string {
