@@ -3,7 +3,6 @@ package alerts_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,21 +159,10 @@ func TestNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		defer func() { w.stop() }()
-		db, err := sql.Open("sqlite", w.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		rename := func(from, to string) {
-			t.Helper()
-			if _, err := db.Exec("ALTER TABLE " + from + " RENAME TO " + to); err != nil {
-				t.Fatal(err)
-			}
-		}
-		rename("alerts", "gone")
+		w.SQL(t, "ALTER TABLE alerts RENAME TO gone")
 		w.fails(5, "198.51.100.7", "root")
 		w.stop()
-		rename("gone", "alerts")
+		w.SQL(t, "ALTER TABLE gone RENAME TO alerts")
 		w.start()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -189,14 +177,7 @@ func TestNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.stop()
-		db, err := sql.Open("sqlite", w.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec("DROP TABLE alerts"); err != nil { // to store them all would take long
-			t.Fatal(err)
-		}
+		w.SQL(t, "DROP TABLE alerts") // to store them all would take long
 		var log bytes.Buffer
 		w.s.Log = slog.New(slog.NewTextHandler(&log, nil))
 		ctx, cancel := context.WithCancel(context.Background())
@@ -539,14 +520,7 @@ func TestTrailBroken(t *testing.T) {
 		if got := broken(); len(got) != 0 {
 			t.Fatalf("got %+v of a whole trail", got)
 		}
-		db, err := sql.Open("sqlite", w.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec("DELETE FROM audit WHERE seq = 1"); err != nil {
-			t.Fatal(err)
-		}
+		w.SQL(t, "DELETE FROM audit WHERE seq = 1")
 		got := broken()
 		if len(got) != 1 || got[0].Detail["row"] != "1" || got[0].Principal != "system:trail" {
 			t.Fatalf("got %+v", got)

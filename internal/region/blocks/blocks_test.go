@@ -2,7 +2,6 @@ package blocks_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -449,18 +448,11 @@ func TestFoundLater(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); r.Run(ctx) }()
 		defer func() { cancel(); <-done }()
-		db, err := sql.Open("sqlite", c.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
 		for _, x := range []struct {
 			rename, source string
 			want           bool
 		}{{"block_site RENAME TO gone", "198.51.100.7", false}, {"gone RENAME TO block_site", "198.51.100.8", true}} {
-			if _, err := db.Exec("ALTER TABLE " + x.rename); err != nil {
-				t.Fatal(err)
-			}
+			c.SQL(t, "ALTER TABLE "+x.rename)
 			for range 3 {
 				r.Found(&detect.Alert{Unit: brute, Title: "Guesses", Severity: detect.Medium, Proves: true, Client: netip.MustParseAddr(x.source)})
 			}

@@ -2,7 +2,6 @@ package hostchecks_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -377,14 +376,7 @@ func TestRun(t *testing.T) {
 		}
 		problem.Store("")
 		time.Sleep(hostchecks.Apart)
-		db, err := sql.Open("sqlite", c.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		if _, err := db.Exec("DROP TABLE host_check_points"); err != nil {
-			t.Fatal(err)
-		}
+		c.SQL(t, "DROP TABLE host_check_points")
 		if err := hosts.Again(admin, regiontest.RegionID); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ package regiontest
 import (
 	"context"
 	"crypto/ed25519"
+	"database/sql"
 	"errors"
 	"io"
 	"log/slog"
@@ -88,6 +89,19 @@ type Core struct {
 	Secrets     *secrets.Service
 
 	now func() time.Time
+}
+
+// SQL does something to the database that no service does, beside those that run: it waits for them.
+func (c *Core) SQL(t testing.TB, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+c.DSN+"?_pragma=busy_timeout(60000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
 }
 
 // New builds a core with an empty store on SQLite; now is its clock.
