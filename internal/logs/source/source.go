@@ -261,6 +261,10 @@ func Find(paths []string, zone *time.Location) ([]File, error) {
 			continue
 		}
 		err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil && d != nil && d.IsDir() && !seen[path] && len(files) < MaxFiles {
+				seen[path] = true
+				files = append(files, File{Path: path, Group: path}) // a folder that may not be looked into: who opens it is told so
+			}
 			if err != nil || d.IsDir() || !d.Type().IsRegular() || binaryName(d.Name()) {
 				return nil // what cannot be read is told when it is opened
 			}

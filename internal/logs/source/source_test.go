@@ -7,9 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/metalward/metalward/internal/logs"
 )
@@ -102,4 +105,36 @@ func TestExport(t *testing.T) {
 	if got := read(failed + failed[:strings.Index(failed, "MESSAGE=")+20]); len(got) != 1 {
 		t.Errorf("with half an entry: %q", got)
 	}
+}
+
+// TestFolderDenied: what is in a folder that may not be looked into is not passed over without a word.
+func TestFolderDenied(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, err := range []error{os.Chmod(dir, 0o755), os.Mkdir("closed", 0o700), os.WriteFile("closed/log", []byte("a line\n"), 0o600), os.Chmod("closed", 0)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "closed"), 0o700) })
+	done := make(chan struct{})
+	go func() { // on a thread of its own, which ends with it: root looks into any folder, and this one is nobody for a while
+		defer close(done)
+		runtime.LockOSThread()
+		if os.Geteuid() == 0 {
+			if err := unix.Setfsuid(65534); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		files, err := Find([]string{"."}, time.UTC)
+		if err != nil || len(files) != 1 || files[0].Path != "closed" {
+			t.Errorf("got %+v, %v", files, err)
+			return
+		}
+		if err := files[0].Read(logs.NewParser(time.UTC, 2026), func(int64) {}, func(*logs.Record, string) error { return nil }); !errors.Is(err, os.ErrPermission) {
+			t.Errorf("got %v", err)
+		}
+	}()
+	<-done
 }
