@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -277,10 +278,11 @@ func TestNeeded(t *testing.T) {
 	}
 }
 
-// TestNeedsIn: the name servers that systemd-resolved asks are spared, and not itself alone.
+// TestNeedsIn: the name servers that systemd-resolved asks are spared, and not itself alone; so is from where somebody is logged in whom logind alone knows.
 func TestNeedsIn(t *testing.T) {
 	root := t.TempDir()
-	for path, text := range map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "# its own\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n"} {
+	for path, text := range map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "# its own\nnameserver 192.0.2.53\nnameserver 2001:db8::53\n",
+		"run/systemd/sessions/7": "# This is private data. Do not parse.\nUID=0\nREMOTE=1\nREMOTE_HOST=198.51.100.7\n", "run/systemd/sessions/8": "REMOTE=0\n", "run/systemd/sessions/9": "REMOTE_HOST=office.example\n"} {
 		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +290,10 @@ func TestNeedsIn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := fmt.Sprint(needsIn(root)), "[{127.0.0.53/32 a name server} {192.0.2.53/32 a name server} {2001:db8::53/128 a name server}]"; got != want {
+	if err := syscall.Mkfifo(filepath.Join(root, "run/systemd/sessions/7.ref"), 0o600); err != nil { // which nobody may wait for
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(needsIn(root)), "[{127.0.0.53/32 a name server} {192.0.2.53/32 a name server} {2001:db8::53/128 a name server} {198.51.100.7/32 from where somebody is logged in}]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

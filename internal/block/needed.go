@@ -57,13 +57,13 @@ func (s *Spare) Why(whom netip.Prefix) string {
 
 const gateway, nameServer, login = "a gateway", "a name server", "from where somebody is logged in"
 
-// needFiles are what tells of addresses that a host needs. Where systemd-resolved is in use, resolv.conf names it alone, and its own file the servers that it asks:
-// systemd-resolved.service(8).
+// needFiles are what tells of addresses that a host needs, by patterns. Where systemd-resolved is in use, resolv.conf names it alone, and its own file the servers that
+// it asks: systemd-resolved.service(8). Newer systems keep no utmp, and logind has a file of each session: sd_session_get_remote_host(3).
 var needFiles = []struct {
 	path, what string
 	read       func(io.Reader) []netip.Addr
 }{{"/proc/net/route", gateway, routes}, {"/proc/net/ipv6_route", gateway, routes6}, {"/etc/resolv.conf", nameServer, resolvers}, {"/run/systemd/resolve/resolv.conf", nameServer, resolvers},
-	{"/run/utmp", login, sessions}}
+	{"/run/utmp", login, sessions}, {"/run/systemd/sessions/*", login, session}}
 
 // Needs are the addresses that this host needs at the moment: its own, its gateways, its name servers, and those from which somebody is logged in. What
 // cannot be read adds nothing.
@@ -92,14 +92,20 @@ func Needs() (all []Need) {
 // needsIn reads needFiles below a folder.
 func needsIn(root string) (all []Need) {
 	for _, x := range needFiles {
-		f, err := os.Open(filepath.Join(root, x.path))
-		if err != nil {
-			continue
+		paths, _ := filepath.Glob(filepath.Join(root, x.path)) // an error is a pattern's
+		for _, path := range paths {
+			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // logind has pipes beside its files
+				continue
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				continue
+			}
+			for _, p := range Prefixes(x.read(io.LimitReader(f, 16<<20))) {
+				all = append(all, Need{p, x.what})
+			}
+			f.Close()
 		}
-		for _, p := range Prefixes(x.read(io.LimitReader(f, 16<<20))) {
-			all = append(all, Need{p, x.what})
-		}
-		f.Close()
 	}
 	return all
 }
@@ -185,4 +191,16 @@ func sessions(r io.Reader) (found []netip.Addr) {
 			found = append(found, a.Unmap())
 		}
 	}
+}
+
+// session reads logind's file of a session.
+func session(r io.Reader) (found []netip.Addr) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "REMOTE_HOST="); ok {
+			if a, err := netip.ParseAddr(text); err == nil {
+				found = append(found, a)
+			}
+		}
+	}
+	return found
 }
