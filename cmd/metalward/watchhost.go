@@ -36,12 +36,12 @@ const watchState = "watch.state"
 
 // watchHost is how a controller watches its own host's logs; nil where that is off. Proxies are the balancers that are believed who the client is; they
 // were checked when it is asked for them.
-func watchHost(value, stateDir string, tuning *detect.Tuning, proxies func() ([]netip.Prefix, error), log *slog.Logger) func(context.Context, func(detect.HostReport)) {
+func watchHost(value, stateDir string, tuning *detect.Tuning, proxies func() ([]netip.Prefix, error), log *slog.Logger) func(context.Context, func(netip.Addr) bool, func(detect.HostReport)) {
 	if value == "off" {
 		return nil
 	}
-	return func(ctx context.Context, tell func(detect.HostReport)) {
-		o := watch.HostOptions{Units: watch.HostUnits(units.Every), Tuning: tuning, Patterns: source.UsualPatterns(), Journal: &source.Journal{}, State: filepath.Join(absolute(stateDir), watchState), Save: secret.WriteFile, Now: time.Now, Log: log}
+	return func(ctx context.Context, peer func(netip.Addr) bool, tell func(detect.HostReport)) {
+		o := watch.HostOptions{Site: detect.Site{Peer: peer}, Units: watch.HostUnits(units.Every), Tuning: tuning, Patterns: source.UsualPatterns(), Journal: &source.Journal{}, State: filepath.Join(absolute(stateDir), watchState), Save: secret.WriteFile, Now: time.Now, Log: log}
 		if proxies != nil {
 			o.Site.Proxies, _ = proxies()
 		}

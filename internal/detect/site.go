@@ -13,8 +13,10 @@ type Site struct {
 	Proxies []netip.Prefix // balancers whose X-Forwarded-For is believed
 	Inside  []netip.Prefix // networks of the site: controllers, machines, BMCs
 	Own     []netip.Addr   // addresses of the controllers
-	Outside []string       // interfaces that look at the world; spoofed sources are told only there
-	Ports   []uint16       // ports that services here use, so that they are no tools
+	// Peer says whether an address is another controller's at the moment, and so of the site; nil where nobody knows.
+	Peer    func(netip.Addr) bool
+	Outside []string // interfaces that look at the world; spoofed sources are told only there
+	Ports   []uint16 // ports that services here use, so that they are no tools
 	// Hearsay says that the records are what other hosts say, over a network. Then everything is counted for each host apart, so that none adds to what
 	// another says, and nothing proves its source: whoever has taken a host over has it say what he wants.
 	Hearsay bool
@@ -76,7 +78,7 @@ func (s *Site) enrich(e *Event, i *inspect.Inspector) {
 	case logs.Web, logs.MAAS, logs.WebError:
 		s.request(e, i)
 	}
-	if len(s.Inside) > 0 && e.Client.IsValid() && within(s.Inside, e.Client) {
+	if e.Client.IsValid() && (within(s.Inside, e.Client) || s.Peer != nil && s.Peer(e.Client)) {
 		e.Flags |= InsideSource
 	}
 }

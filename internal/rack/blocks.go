@@ -195,17 +195,7 @@ func (r *Rack) blockNeeds() []block.Need {
 			list = append(list, block.Need{Prefix: p, What: what})
 		}
 	}
-	r.mu.Lock()
-	region := r.id.Region
-	r.mu.Unlock()
-	if host, _, err := net.SplitHostPort(region); err == nil {
-		if a, err := netip.ParseAddr(host); err == nil {
-			addr("the region's", a)
-		}
-	}
-	if a := r.regionAddr.Load(); a != nil {
-		addr("the region's", *a)
-	}
+	addr("the region's", r.regionAddrs()...)
 	snap := r.snapshot.Load()
 	if snap == nil {
 		return list
@@ -222,3 +212,21 @@ func (r *Rack) blockNeeds() []block.Need {
 	}
 	return list
 }
+
+// regionAddrs are the addresses at which the region is, as far as they are known: that of its enrolment, and that of the last connection.
+func (r *Rack) regionAddrs() (list []netip.Addr) {
+	r.mu.Lock()
+	region := r.id.Region
+	r.mu.Unlock()
+	if host, _, err := net.SplitHostPort(region); err == nil {
+		if a, err := netip.ParseAddr(host); err == nil {
+			list = append(list, a.Unmap())
+		}
+	}
+	if a := r.regionAddr.Load(); a != nil {
+		list = append(list, a.Unmap())
+	}
+	return list
+}
+
+func (r *Rack) isRegion(a netip.Addr) bool { return slices.Contains(r.regionAddrs(), a.Unmap()) }

@@ -53,8 +53,9 @@ type Options struct {
 	Log     *slog.Logger
 	// CheckHost looks at the rack's own host; nil: nobody does. It does not panic and comes back when its time is over.
 	CheckHost func(context.Context) guard.HostReport
-	// WatchHost follows the logs of the rack's own host until its context ends, and tells what it reads and finds; nil: nobody does. It does not panic.
-	WatchHost func(ctx context.Context, tell func(detect.HostReport))
+	// WatchHost follows the logs of the rack's own host until its context ends, and tells what it reads and finds; nil: nobody does. Peer says whether an address
+	// is another controller's. It does not panic.
+	WatchHost func(ctx context.Context, peer func(netip.Addr) bool, tell func(detect.HostReport))
 	// Tuning is told the site's thresholds of detections, for both; nil: nobody is.
 	Tuning *detect.Tuning
 	// ReadSyslog looks at lines that machines sent until its context ends, and tells what it finds; nil: none are received. It does not panic.
@@ -218,7 +219,7 @@ func (r *Rack) Run(ctx context.Context) error {
 	wg.Go(func() { r.certLoop(ctx) })
 	wg.Go(func() { r.hostLoop(ctx, r.sendHost) })
 	if r.WatchHost != nil {
-		wg.Go(func() { r.WatchHost(ctx, func(x detect.HostReport) { r.found.Put("host", x) }) })
+		wg.Go(func() { r.WatchHost(ctx, r.isRegion, func(x detect.HostReport) { r.found.Put("host", x) }) })
 	}
 	wg.Go(func() { r.foundLoop(ctx, r.sendFound) })
 	<-ctx.Done()

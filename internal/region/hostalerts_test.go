@@ -26,9 +26,9 @@ import (
 )
 
 // watches is a watch of logs in a folder, as cmd/metalward makes one of the host's.
-func watches(dir string) func(context.Context, func(detect.HostReport)) {
-	return func(ctx context.Context, tell func(detect.HostReport)) {
-		watch.Host(ctx, watch.HostOptions{Units: watch.HostUnits(units.Every), Patterns: []string{filepath.Join(dir, "auth.log")}, State: filepath.Join(dir, "state"), Now: time.Now,
+func watches(dir string) func(context.Context, func(netip.Addr) bool, func(detect.HostReport)) {
+	return func(ctx context.Context, peer func(netip.Addr) bool, tell func(detect.HostReport)) {
+		watch.Host(ctx, watch.HostOptions{Site: detect.Site{Peer: peer}, Units: watch.HostUnits(units.Every), Patterns: []string{filepath.Join(dir, "auth.log")}, State: filepath.Join(dir, "state"), Now: time.Now,
 			Log: slog.New(slog.DiscardHandler), Save: func(path string, data []byte) error { return os.WriteFile(path, data, 0o600) }}, tell)
 	}
 }
@@ -95,8 +95,15 @@ func TestHostAlerts(t *testing.T) {
 	regionLogs, rackLogs := t.TempDir(), t.TempDir()
 	var tuned, here detect.Tuning // of the rack and of the region
 	scanned := detect.Scan{Lines: 7, Alerts: []detect.HostAlert{{Unit: "ssh_bruteforce", Severity: detect.High, Key: []detect.KeyValue{{Field: "source", Value: "198.51.100.1"}}, Count: 3}}}
+	peers := make(chan func(netip.Addr) bool, 2) // who the region's and the rack's watch take for controllers
+	tellPeers := func(watch func(context.Context, func(netip.Addr) bool, func(detect.HostReport))) func(context.Context, func(netip.Addr) bool, func(detect.HostReport)) {
+		return func(ctx context.Context, peer func(netip.Addr) bool, tell func(detect.HostReport)) {
+			peers <- peer
+			watch(ctx, peer, tell)
+		}
+	}
 	r := runRegion(t, t.TempDir(), time.Now, func(o *Options) {
-		o.WatchHost, o.Tuning = watches(regionLogs), &here
+		o.WatchHost, o.Tuning = tellPeers(watches(regionLogs)), &here
 		o.ScanHost = func(_ context.Context, all []detect.Unit, since time.Time) (detect.Scan, error) {
 			if time.Since(since) > 25*time.Hour {
 				t.Errorf("asked for logs since %v", since)
@@ -120,7 +127,14 @@ func TestHostAlerts(t *testing.T) {
 	if _, err := r.Alerts.SetThresholds(admin, "ssh_bruteforce", "3 within 1m: high", false); err != nil {
 		t.Fatal(err)
 	}
-	defer startRack(t, dir, time.Now, func(o *rack.Options) { o.WatchHost, o.Tuning = watches(rackLogs), &tuned })()
+	defer startRack(t, dir, time.Now, func(o *rack.Options) { o.WatchHost, o.Tuning = tellPeers(watches(rackLogs)), &tuned })()
+	for range 2 { // all controllers of this test are at one address
+		peer := <-peers
+		waitFor(t, "the other controller's address", func() bool { return peer(netip.MustParseAddr("127.0.0.1")) })
+		if peer(netip.MustParseAddr("198.51.100.7")) {
+			t.Error("a stranger is taken for a controller")
+		}
+	}
 	want := []detect.Threshold{{Unit: "ssh_bruteforce", Rungs: []detect.Rung{{Count: 3, Window: time.Minute, Severity: detect.High}}}}
 	waitFor(t, "the thresholds", func() bool {
 		_, fresh := tuned.Moved(want)

@@ -118,8 +118,9 @@ type Options struct {
 	Offline bool
 	// CheckHost looks at this region's own host; nil: nobody does. It does not panic and comes back when its time is over.
 	CheckHost func(context.Context) guard.HostReport
-	// WatchHost follows the logs of this region's own host until its context ends, and tells what it reads and finds; nil: nobody does. It does not panic.
-	WatchHost func(ctx context.Context, tell func(detect.HostReport))
+	// WatchHost follows the logs of this region's own host until its context ends, and tells what it reads and finds; nil: nobody does. Peer says whether an
+	// address is another controller's. It does not panic.
+	WatchHost func(ctx context.Context, peer func(netip.Addr) bool, tell func(detect.HostReport))
 	// ScanHost reads the current logs of this region's own host from a time on, and says what units find; nil: nobody does.
 	ScanHost func(ctx context.Context, units []detect.Unit, since time.Time) (detect.Scan, error)
 	// Tuning is told the site's thresholds of detections, for WatchHost; nil: nobody is.
@@ -284,7 +285,11 @@ func New(ctx context.Context, o Options) (r *Region, err error) {
 		}
 		r.Blocks = shut
 		host, _ := os.Hostname()
-		if found, err = alerts.New(alerts.Config{Gate: r.Gate, Follow: shut, Now: o.Now, Log: o.Log, Region: r.ID, Host: host, Tell: notes, State: filepath.Join(cfg.StateDir, "alerts.state"), Watch: o.WatchHost, Scan: o.ScanHost, Tuning: o.Tuning}); err != nil {
+		var own func(context.Context, func(detect.HostReport))
+		if o.WatchHost != nil {
+			own = func(ctx context.Context, tell func(detect.HostReport)) { o.WatchHost(ctx, shut.Rack, tell) }
+		}
+		if found, err = alerts.New(alerts.Config{Gate: r.Gate, Follow: shut, Now: o.Now, Log: o.Log, Region: r.ID, Host: host, Tell: notes, State: filepath.Join(cfg.StateDir, "alerts.state"), Watch: own, Scan: o.ScanHost, Tuning: o.Tuning}); err != nil {
 			return nil, err
 		}
 		r.Alerts = found

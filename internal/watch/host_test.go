@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +65,8 @@ func runHost(t *testing.T, dir string) (x *told, stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Host(ctx, HostOptions{Units: HostUnits(units.Every), Patterns: []string{filepath.Join(dir, "*.log"), filepath.Join(dir, "absent")}, State: filepath.Join(dir, "state"), Now: time.Now,
+		peer := func(a netip.Addr) bool { return a == netip.MustParseAddr("203.0.113.2") } // a rack
+		Host(ctx, HostOptions{Site: detect.Site{Peer: peer}, Units: HostUnits(units.Every), Patterns: []string{filepath.Join(dir, "*.log"), filepath.Join(dir, "absent")}, State: filepath.Join(dir, "state"), Now: time.Now,
 			Log: slog.New(slog.DiscardHandler), Save: func(path string, data []byte) error { return os.WriteFile(path, data, 0o600) }}, x.take)
 	}()
 	x.until(t, "the logs", func() bool { return x.logs != nil })
@@ -205,4 +207,25 @@ func TestHostTuning(t *testing.T) {
 		fail(n)
 		return x.alerts["ssh_bruteforce"].Severity == detect.High
 	})
+}
+
+// What another controller is refused that it needs is told as such; what a stranger is refused at the same ports is not.
+func TestHostRefusesPeer(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "ufw.log")
+	appendTo(t, log, "")
+	x, stop := runHost(t, dir)
+	defer stop()
+	now := time.Now().UTC().Format("2006-01-02T15:04:05.000000-07:00")
+	for i := range 3 {
+		for _, from := range []string{"198.51.100.7", "203.0.113.2"} {
+			appendTo(t, log, fmt.Sprintf("%s host kernel: [%d.0] [UFW BLOCK] IN=eth0 OUT= MAC=x SRC=%s DST=203.0.113.1 LEN=60 TTL=64 ID=%[2]d PROTO=TCP SPT=%[4]d DPT=5250 WINDOW=1 RES=0x00 SYN URGP=0\n", now, 100+i, from, 40000+i))
+		}
+	}
+	x.until(t, "the rack's calls", func() bool { return x.alerts["fw_required_blocked"].Count > 0 })
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if a := x.alerts["fw_required_blocked"]; a.Client.String() != "203.0.113.2" || a.Severity != detect.Medium {
+		t.Errorf("got %+v", a)
+	}
 }
