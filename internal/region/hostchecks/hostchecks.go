@@ -154,12 +154,12 @@ func (s *Service) List(ctx context.Context) (list []Standing, err error) {
 		for _, h := range checks {
 			of[h.Controller] = h
 		}
+		courses, err := v.HostCourses()
+		if err != nil {
+			return err
+		}
 		for _, ctl := range controllers {
-			points, err := v.HostPoints(ctl.SystemID)
-			if err != nil {
-				return err
-			}
-			list = append(list, standing(ctl, of[ctl.SystemID], waivers, points, v.Now()))
+			list = append(list, standing(ctl, of[ctl.SystemID], waivers, courses[ctl.SystemID], v.Now()))
 		}
 		slices.SortFunc(list, func(a, b Standing) int {
 			return cmp.Or(strings.Compare(a.Controller.Hostname, b.Controller.Hostname), strings.Compare(a.Controller.SystemID, b.Controller.SystemID))

@@ -71,14 +71,31 @@ func (v *View) HostChecksWanted() (map[string]time.Time, error) {
 	return wanted, err
 }
 
+const hostPointQuery = "SELECT controller, day, score, critical, high, medium, low, unchecked FROM host_check_points"
+
+func (v *View) hostPoints(query string, args ...any) (map[string][]HostPoint, error) {
+	of := map[string][]HostPoint{}
+	_, err := all(v, func(scan func(...any) error) (none struct{}, err error) {
+		var controller string
+		var day int64
+		var p HostPoint
+		err = scan(&controller, &day, &p.Score, &p.Critical, &p.High, &p.Medium, &p.Low, &p.Unchecked)
+		p.Day = fromMicros(day)
+		of[controller] = append(of[controller], p)
+		return none, err
+	}, query, args...)
+	return of, err
+}
+
+// HostCourses are how the controllers' checks went on, by day, oldest first.
+func (v *View) HostCourses() (map[string][]HostPoint, error) {
+	return v.hostPoints(hostPointQuery + " ORDER BY controller, day")
+}
+
 // HostPoints is how a controller's checks went on, by day, oldest first.
 func (v *View) HostPoints(controller string) ([]HostPoint, error) {
-	return all(v, func(scan func(...any) error) (p HostPoint, err error) {
-		var day int64
-		err = scan(&day, &p.Score, &p.Critical, &p.High, &p.Medium, &p.Low, &p.Unchecked)
-		p.Day = fromMicros(day)
-		return p, err
-	}, "SELECT day, score, critical, high, medium, low, unchecked FROM host_check_points WHERE controller = ? ORDER BY day", controller)
+	of, err := v.hostPoints(hostPointQuery+" WHERE controller = ? ORDER BY day", controller)
+	return of[controller], err
 }
 
 // PutHostCheck stores what a controller's check came to, and the day's point, unless it came to none: an observation.

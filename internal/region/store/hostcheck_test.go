@@ -42,6 +42,7 @@ func testHostChecks(d *db) {
 	d.same(read(d, func(v *store.View) (map[string]time.Time, error) { return v.HostChecksWanted() }), map[string]time.Time{})
 	points := read(d, func(v *store.View) ([]store.HostPoint, error) { return v.HostPoints("c1") })
 	d.same(len(points), store.MaxHostPoints)
+	d.same(read(d, func(v *store.View) (map[string][]store.HostPoint, error) { return v.HostCourses() }), map[string][]store.HostPoint{"c1": points})
 	d.same(points[len(points)-1], store.HostPoint{Day: last.Truncate(24 * time.Hour), Score: (store.MaxHostPoints + 2) % 100, High: 1})
 
 	w := store.HostWaiver{Check: "files-x", Severity: guard.High, Owner: "o", Reason: "r", Until: t0, Created: t0, CreatedBy: "admin"}
