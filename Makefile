@@ -33,7 +33,7 @@ ephemeral: ## kernel and initramfs with the agent, and iPXE, from Debian package
 test: ## everything that needs no root (as root on Debian it installs PostgreSQL for the store's suite)
 	deploy/deps.sh test
 	CGO_ENABLED=1 go test -race -short -shuffle=on -timeout 20m ./...
-	go test -shuffle=on -timeout 20m ./internal/region ./internal/region/alerts ./internal/region/secrets  # what is slow with the race detector
+	go test -shuffle=on -timeout 20m ./internal/region ./internal/region/alerts ./internal/region/secrets ./internal/detect  # what is slow with the race detector
 	go test -count=1 ./test/testssl
 	go test -count=1 ./internal/firewall ./internal/host ./test/firewall  # in network namespaces, as root
 	cd test/compat && go test -count=1 -timeout 10m ./...
