@@ -335,7 +335,7 @@ func TestTold(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		const one = "warning: One client guesses passwords of MAAS or Metalward: an open alert. Read them with the API's alerts."
+		const one = "warning: One client guesses passwords of MAAS or Metalward: an open alert. See Alerts."
 		w.fails(4, "198.51.100.7", "root")
 		heard("info", "")
 		w.fails(1, "198.51.100.7", "root")

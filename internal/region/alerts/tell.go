@@ -80,7 +80,7 @@ func tellIdent(unit string) string { return "alerts:" + unit }
 
 func notification(u detect.Unit, x store.AlertSum) metal.Notification {
 	n := metal.Notification{Ident: tellIdent(u.ID), Admins: true, Dismissable: true, Category: "warning",
-		Message: "{title}: {alerts}. Read them with the API's alerts.", Context: map[string]string{"title": u.Title, "alerts": fmt.Sprintf("%d open alerts", x.Alerts)}}
+		Message: "{title}: {alerts}. See Alerts.", Context: map[string]string{"title": u.Title, "alerts": fmt.Sprintf("%d open alerts", x.Alerts)}}
 	if x.Alerts == 1 {
 		n.Context["alerts"] = "an open alert"
 	}
