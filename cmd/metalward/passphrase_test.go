@@ -11,25 +11,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPassphraseIsHidden types on a terminal, once that has stopped showing what is typed. Source: pts(4), ioctl_tty(2).
+// terminal makes a terminal: the end of who sits before it, and the screen that a program writes to. Source: pts(4), ioctl_tty(2).
+func terminal(t *testing.T) (person, screen *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("no terminal can be made here, so nobody sits before one: %v", err)
+	}
+	t.Cleanup(func() { _ = person.Close() })
+	if err := unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = screen.Close() })
+	return person, screen
+}
+
+// TestPassphraseIsHidden types on a terminal, once that has stopped showing what is typed.
 func TestPassphraseIsHidden(t *testing.T) {
-	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skipf("no terminal can be made here, so nobody types: %v", err)
-	}
-	defer func() { _ = keyboard.Close() }()
-	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	screen, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = screen.Close() }()
+	keyboard, screen := terminal(t)
 	defer func(was *os.File) { os.Stdin = was }(os.Stdin)
 	os.Stdin = screen
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
